@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* runtime_impl.h - the inside of rsl_runtime, for core/, net/ and io/.
+ *
+ * Role:    ties backend, tables, mailbox, token and thread of one loop.
+ * Thread:  per field: [L] loop thread, [R] runtime thread, [T] holder of the
+ *          token, [A] any thread, [K] constant after init.
+ * Memory:  owned by rsl_runtime_new() .. rsl_runtime_free(). */
+#ifndef RSL_CORE_RUNTIME_IMPL_H
+#define RSL_CORE_RUNTIME_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rsl/runtime.h>
+
+#include "base/id_table.h"
+#include "base/list.h"
+#include "core/token.h"
+#include "io/backend.h"
+
+typedef struct rsl_thread rsl_thread;     /* core/thread.c */
+typedef struct rsl_resolver rsl_resolver; /* net/resolver.c */
+
+struct rsl_runtime {
+    rsl_hooks hooks;          /* [K] */
+    rsl_takeover takeover;    /* [K] */
+    rsl_backend *backend;     /* [K] */
+    const char *reason;       /* [K] why this backend */
+    int reason_errno;         /* [K] */
+    uint32_t fork_generation; /* [K] of the process that made it */
+
+    rsl_mailbox mailbox; /* [A] to the loop thread */
+    rsl_token token;     /* [A] who may read */
+    rsl_thread *thread;  /* [L] the runtime thread; NULL before first run */
+    rsl_resolver *resolver; /* [L] made at the first look-up */
+
+    rsl_id_table conns;     /* [L] writes under the token; [T] reads */
+    rsl_id_table listeners; /* [L] */
+    rsl_list dirty;         /* [L] conns with output to send this turn */
+    rsl_list closing;       /* [L] conns that wait for the token to close */
+    rsl_sink *flush_sink;   /* [L] where rsl_conn_sent() emits, while set */
+
+    bool has_token;            /* [L] the loop thread holds it */
+    bool in_run;               /* [L] between enter and leave */
+    atomic_int_fast64_t busy_since_ns; /* [A] 0 while the loop thread sleeps */
+    int64_t last_kick_ns;      /* [L] when the runtime thread was last asked */
+
+    atomic_uint_fast64_t polls;        /* [A] stats */
+    atomic_uint_fast64_t takeovers;    /* [A] */
+    atomic_uint_fast64_t stolen_bytes; /* [A] */
+};
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conn.h - one connected byte stream (TCP or unix socket).
+ *
+ * Role:    orders reads, writes and close of one fd; does not know how bytes
+ *          move (io/backend.h) nor what they mean.
+ * Thread:  loop thread, unless said otherwise. Functions that touch the
+ *          stream's read side take the token themselves when it is free and
+ *          say RSL_BUSY when the runtime thread has it.
+ * Memory:  rsl_conn_open() gives the caller the only handle; it is valid
+ *          until rsl_conn_close(). Afterwards the id is stale. */
+#ifndef RSL_CONN_H
+#define RSL_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <rsl/event.h>
+#include <rsl/status.h>
+
+typedef struct rsl_runtime rsl_runtime;
+typedef struct rsl_conn rsl_conn;
+
+/* Adopt connected, non-blocking `fd` on behalf of `owner`. On RSL_OK the conn
+ * owns the fd unless `borrowed`, in which case hooks.conn_closed() tells when
+ * the runtime is done with it. Reading has not started. */
+rsl_status rsl_conn_open(rsl_runtime *rt, int fd, bool borrowed, void *owner,
+                         rsl_conn **out);
+
+uint64_t rsl_conn_id(const rsl_conn *conn);
+int rsl_conn_fd(const rsl_conn *conn);
+void *rsl_conn_owner(const rsl_conn *conn);
+
+/* The open conn with this id, or NULL when it has been closed. */
+rsl_conn *rsl_conn_find(rsl_runtime *rt, uint64_t id);
+
+/* The fd is lent from now on: the runtime no longer closes it itself. */
+void rsl_conn_borrow_fd(rsl_conn *conn);
+
+/* Want input. Idempotent. Chunks that were kept while reading was stopped come
+ * first, as RSL_EV_DATA emitted through rsl_conn_take_held(). */
+rsl_status rsl_conn_read_start(rsl_conn *conn);
+
+/* Want no input. Idempotent; nothing is lost: what the kernel or the runtime
+ * thread had already taken still arrives as events, and the caller gives it
+ * back with rsl_conn_hold(). */
+void rsl_conn_read_stop(rsl_conn *conn);
+
+/* Takes `chunk` chain that arrived while reading was stopped. */
+void rsl_conn_hold(rsl_conn *conn, rsl_chunk *chunk);
+
+/* The held chain, oldest first, or NULL; the caller owns it. */
+rsl_chunk *rsl_conn_take_held(rsl_conn *conn);
+
+/* Free a chain: provided buffers go back to the ring, heap chunks to malloc. */
+void rsl_chunk_release(rsl_runtime *rt, rsl_chunk *chunk);
+
+/* Answer RSL_EV_READABLE: receive at most `cap` bytes into `buf`. RSL_OK with
+ * *out > 0, RSL_EOF, RSL_AGAIN, RSL_BUSY (the runtime thread is reading: an
+ * event follows), or RSL_OS with *err. */
+rsl_status rsl_conn_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
+                         rsl_err *err);
+
+/* Queue `len` bytes at `data`, lent until hooks.loan_return(loan), which
+ * happens exactly once, on the loop thread, from a function of this header or
+ * of runtime.h. On any status but RSL_OK the loan was not taken. The queue is
+ * sent by rsl_runtime_flush() at the end of the turn, or rsl_conn_flush(). */
+rsl_status rsl_conn_write(rsl_conn *conn, const void *data, size_t len,
+                          void *loan);
+
+/* Bytes queued and not yet accepted by the kernel. */
+size_t rsl_conn_backlog(const rsl_conn *conn);
+
+/* Send now what can be sent. RSL_OK: the queue is empty. RSL_AGAIN: the socket
+ * is full, RSL_EV_WRITABLE will follow. RSL_OS with *err: the stream is
+ * broken and the queue is kept. */
+rsl_status rsl_conn_flush(rsl_conn *conn, rsl_err *err);
+
+/* Drop the queue, returning its loans. */
+void rsl_conn_discard_writes(rsl_conn *conn);
+
+/* shutdown(SHUT_WR); the queue must be empty. */
+rsl_status rsl_conn_shutdown_write(rsl_conn *conn, rsl_err *err);
+
+/* Close. The handle is dead on return and no event will carry its id; the fd
+ * is closed (or hooks.conn_closed() called) before return or, when the runtime
+ * thread is reading it just now, at the next turn. Queued loans return. */
+void rsl_conn_close(rsl_conn *conn);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* event.h - what the runtime reports to the loop thread.
+ *
+ * Role:    a 16-byte value: kind and id in one word, payload in the other.
+ *          pyext's ready queue stores exactly this.
+ * Thread:  values only.
+ * Memory:  a payload that owns something says so at its kind. */
+#ifndef RSL_EVENT_H
+#define RSL_EVENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum rsl_event_kind {
+    RSL_EV_NONE = 0,
+    RSL_EV_CALL,         /* ptr: opaque to the runtime, posted by pyext */
+    RSL_EV_READABLE,     /* conn: rsl_conn_recv() has something to say */
+    RSL_EV_DATA,         /* conn: ptr is a chain of rsl_chunk; the receiver
+                          * must rsl_chunk_release() it */
+    RSL_EV_EOF,          /* conn: the peer has finished sending */
+    RSL_EV_READ_ERROR,   /* conn: arg is an errno */
+    RSL_EV_WRITABLE,     /* conn: call rsl_conn_flush() */
+    RSL_EV_SENT,         /* conn: a batched flush made progress or failed; arg
+                          * is 0 or an errno; rsl_conn_backlog() is current */
+    RSL_EV_ACCEPTABLE,   /* listener: call rsl_listener_accept() */
+    RSL_EV_ACCEPTED,     /* listener: arg is the fd, owned by the receiver */
+    RSL_EV_ACCEPT_ERROR, /* listener: arg is an errno; accepting has paused */
+    RSL_EV_WATCH,        /* id is the fd; arg is a mask of RSL_WATCH_* */
+    RSL_EV_MESSAGE,      /* ptr: a rsl_msg whose `deliver` is to be called on
+                          * the loop thread (resolver results, native calls) */
+} rsl_event_kind;
+
+/* kind in the top 8 bits, id (or fd) in the low 56. */
+typedef struct rsl_event {
+    uint64_t tag;
+    union {
+        void *ptr;
+        intptr_t arg;
+    } u;
+} rsl_event;
+
+#define RSL_ID_BITS 56
+#define RSL_ID_MASK ((UINT64_C(1) << RSL_ID_BITS) - 1)
+
+static inline uint64_t
+rsl_tag(rsl_event_kind kind, uint64_t id)
+{
+    return ((uint64_t)kind << RSL_ID_BITS) | (id & RSL_ID_MASK);
+}
+
+static inline rsl_event_kind
+rsl_tag_kind(uint64_t tag)
+{
+    return (rsl_event_kind)(tag >> RSL_ID_BITS);
+}
+
+static inline uint64_t
+rsl_tag_id(uint64_t tag)
+{
+    return tag & RSL_ID_MASK;
+}
+
+/* Bytes that have been received and not yet delivered, in stream order.
+ * A chain belongs to whoever holds its head. */
+typedef struct rsl_chunk {
+    struct rsl_chunk *next;
+    const uint8_t *data;
+    size_t len;
+    uint32_t origin; /* RSL_CHUNK_HEAP, or the provided buffer's number */
+} rsl_chunk;
+
+#define RSL_CHUNK_HEAP UINT32_MAX
+
+/* Receives events while rsl_runtime_collect() or rsl_runtime_drain() runs.
+ * Must take every event; it may not call back into the runtime. */
+typedef struct rsl_sink {
+    void (*emit)(struct rsl_sink *sink, rsl_event event);
+} rsl_sink;
+
+#endif

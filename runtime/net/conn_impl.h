@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conn_impl.h - the inside of rsl_conn, for net/, io/ and core/.
+ *
+ * Role:    one stream's state: where its reading stands, what waits to be
+ *          written, and what the backend has in flight for it.
+ * Thread:  per field: [L] loop thread, [T] holder of the token, [A] any.
+ * Memory:  lives in the runtime's id table from open to the end of close. */
+#ifndef RSL_NET_CONN_IMPL_H
+#define RSL_NET_CONN_IMPL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include <rsl/conn.h>
+
+#include "base/list.h"
+
+enum { RSL_CONN_IOV_MAX = 64 };
+
+/* One queued piece of output. */
+typedef struct rsl_write {
+    const uint8_t *data;
+    size_t len;
+    void *loan;
+} rsl_write;
+
+/*            read_start              EOF or error seen
+ *  CONN_IDLE ----------> CONN_READING ----------> CONN_READ_DONE
+ *       ^                    | read_stop
+ *       +--------------------+           close, from every state: CONN_CLOSING
+ *  CONN_CLOSING: waits only for the token; no event carries the id any more. */
+typedef enum rsl_conn_state {
+    RSL_CONN_IDLE,
+    RSL_CONN_READING,
+    RSL_CONN_READ_DONE,
+    RSL_CONN_CLOSING,
+    RSL_CONN_STATE_COUNT,
+} rsl_conn_state;
+
+struct rsl_conn {
+    rsl_runtime *rt;      /* [K] */
+    void *owner;          /* [K] */
+    uint64_t id;          /* [K] generation-tagged */
+    int fd;               /* [K] until close */
+    bool borrowed;        /* [L] the fd is closed by its owner */
+    atomic_uchar state;   /* [A] rsl_conn_state; written by [L], or under [T]
+                           * by the runtime thread for READ_DONE only */
+    /* Backend's own, meaning private to it: */
+    uint32_t io_flags;    /* [T] */
+    uint32_t steal_flags; /* [T] */
+
+    uint32_t queued_events; /* [L] DATA events emitted and not yet received */
+    rsl_chunk *held_head;   /* [L] arrived while reading was stopped */
+    rsl_chunk *held_tail;
+
+    /* Output queue: a ring that grows. [L] */
+    rsl_write *writes;
+    uint32_t write_head, write_count, write_cap;
+    size_t backlog_bytes;
+    int64_t oldest_write_ns; /* when the queue became non-empty */
+    bool write_armed;        /* the backend owes an RSL_EV_WRITABLE */
+    rsl_list dirty_link;     /* in rt->dirty while it has unsent output that
+                              * is not waiting for WRITABLE */
+    rsl_list closing_link;   /* in rt->closing */
+};
+
+/* Fill `iov` from the queue; the number of entries. */
+unsigned rsl_conn_gather(const rsl_conn *conn, struct iovec *iov,
+                         unsigned max);
+
+/* Outcome of a batched send of this conn: consumes `sent` bytes of the queue,
+ * returns loans, arms writing when the socket was full. `status` is RSL_OK,
+ * RSL_AGAIN or RSL_OS with `code`. Emits RSL_EV_SENT through the runtime's
+ * pending list when the owner must look (queue empty, or broken). */
+void rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code);
+
+#endif
