@@ -75,6 +75,130 @@ hash_of() {
     done | LC_ALL=C sort -z | xargs -0 -r sha256sum | sha256sum | cut -c 1-32
 }
 
+# install_packages PACKAGE... - with the system's apt.
+install_packages() {
+    local as_root=()
+    [ $# -gt 0 ] || return 0
+    have apt-get || die "missing, by Debian's names: $*: install them by the system's own means"
+    if [ "$(id -u)" -ne 0 ]; then
+        if have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+            sudo -v || die "sudo refuses; as root: apt-get install $*"
+            as_root=(sudo)
+        else
+            die "not root, and no sudo without a password; as root: apt-get install $*"
+        fi
+    fi
+    need_space /var/cache 600
+    say "installing $*"
+    as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+    # A broken third-party list is no reason to stop; the install will tell.
+    (quietly "apt-get update" "${as_root[@]}" update) || true
+    quietly "apt-get install $*" "${as_root[@]}" install -y --no-install-recommends "$@"
+}
+
+# private_apt FOLDER SUITE - give FOLDER an apt of its own, which knows only
+# Debian SUITE; `apt_in FOLDER ARG...` runs it. It needs no root and leaves the
+# system's lists alone.
+private_apt() {
+    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg kind
+    local mirror=${RSLOOP_C_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+    [ -f "$keyring" ] || install_packages debian-archive-keyring
+    mkdir -p "$1"/etc/{apt.conf.d,preferences.d,trusted.gpg.d} \
+        "$1"/state/lists/partial "$1"/cache/archives/partial
+    : >"$1/status"
+    for kind in deb deb-src; do
+        echo "$kind [signed-by=$keyring] $mirror $2 main"
+    done >"$1/etc/sources.list"
+    quietly "reading the package lists of $mirror $2" apt_in "$1" update
+}
+
+apt_in() {
+    local folder=$1
+    shift
+    apt-get -qq -o Dir::Etc="$folder/etc" \
+        -o Dir::Etc::SourceList="$folder/etc/sources.list" \
+        -o Dir::Etc::SourceParts=/nonexistent \
+        -o Dir::State="$folder/state" -o Dir::State::Status="$folder/status" \
+        -o Dir::Cache="$folder/cache" -o APT::Sandbox::User="$(id -un)" \
+        -o Acquire::Languages=none -o Acquire::Retries=3 \
+        -o APT::Update::Error-Mode=any "$@"
+}
+
+# python_fault PYTHON - why PYTHON cannot serve; nothing if it can.
+python_fault() {
+    local answer
+    if answer=$("$1" - 2>&1 <<'PYTHON'
+import os, sys, sysconfig as s
+if sys.implementation.name != "cpython" or sys.version_info < (3, 10):
+    sys.exit("is not CPython 3.10 or newer")
+try:
+    import ensurepip, ssl, venv
+except ImportError as error:
+    sys.exit(f"has no module {error.name}")
+paths = s.get_path("include"), s.get_path("platinclude"), s.get_config_var("INCLUDEPY")
+if not any(os.path.exists(os.path.join(p, "Python.h")) for p in paths):
+    sys.exit("has no headers")
+PYTHON
+    ); then
+        return 0
+    fi
+    answer=$(tail -n 1 <<<"$answer")
+    echo "${answer:-does not run}"
+}
+
+# python_name PYTHON - such as 3.13 or 3.13t.
+python_name() {
+    "$1" -c 'import sys, sysconfig as s
+print("%d.%d" % sys.version_info[:2] + "t" * bool(s.get_config_var("Py_GIL_DISABLED")))'
+}
+
+# install_here VENV EXTRAS [PIP-ARGUMENT...] - build the checkout and install it
+# into VENV, unless that was done with the same sources. Build folders are kept:
+# only what changed is compiled.
+install_here() {
+    local venv=$1 extras=$2 key requires
+    shift 2
+    key="$* $extras $(hash_of runtime pyext cmake CMakeLists.txt \
+        pyproject.toml .deps/stamp)"
+    if [[ " $* " == *" -e "* ]]; then
+        key="$key $(find python -name '*.py*' ! -name '*.pyc' | sort | sha256sum)"
+    else
+        key="$key $(hash_of python)"
+    fi
+    ! stamped "$venv/rsloop_c.stamp" "$key" || return 0
+    need_space "$root" 300
+    requires=$(sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml)
+    "$venv/bin/python" -c 'import scikit_build_core' 2>/dev/null ||
+        quietly "installing $requires" "$venv/bin/pip" install -q "$requires"
+    quietly "building rsloop_c for ${venv#"$root"/}" \
+        "$venv/bin/pip" install -v --no-build-isolation \
+        -Cbuild-dir="$build/cmake/$(basename "$venv")" "$@" ".[$extras]"
+    stamp "$venv/rsloop_c.stamp" "$key"
+}
+
+# make_venv VENV PYTHON - nothing to do when VENV is PYTHON's already. VENV is
+# whole only once install_here has stamped it; drop_unfinished sees to the rest.
+make_venv() {
+    local key
+    key=$("$2" -c 'import sys; print(sys.base_prefix, sys.version)') ||
+        die "$2 does not run"
+    if venv_ready "$1" && stamped "$1/python.stamp" "$key"; then
+        return 0
+    fi
+    need_space "$root" 400
+    rm -rf "$1"
+    quietly "making ${1#"$root"/}" "$2" -m venv "$1"
+    stamp "$1/python.stamp" "$key"
+}
+
+venv_ready() {
+    [ -f "$1/rsloop_c.stamp" ] && [ -x "$1/bin/python" ]
+}
+
+drop_unfinished() {
+    venv_ready "$1" || rm -rf "$1"
+}
+
 # stamped STAMP KEY - true when STAMP was written with KEY.
 stamped() {
     [ -f "$1" ] && [ "$(<"$1")" = "$2" ]
