@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* args.h - METH_FASTCALL | METH_KEYWORDS without a clinic.
+ *
+ * Role:    binds positional and keyword arguments to an array by name.
+ * Thread:  any, GIL held.
+ * Memory:  results are borrowed from the caller's arguments. */
+#ifndef PYRSL_ARGS_H
+#define PYRSL_ARGS_H
+
+#include "pycompat.h"
+
+typedef struct pyrsl_params {
+    const char *function;      /* for messages */
+    const char *const *names;  /* NULL-terminated */
+    int positional;            /* how many may be given by position */
+    int required;              /* how many, from the first, must be given */
+} pyrsl_params;
+
+/* Fill out[i] for names[i], NULL where absent. 0, or -1 with TypeError in the
+ * interpreter's own words. */
+int pyrsl_args_bind(const pyrsl_params *params, PyObject *const *args,
+                    Py_ssize_t nargs, PyObject *kwnames, PyObject **out);
+
+/* For functions of the form f(*args, context=None): the one keyword, or NULL.
+ * 0, or -1 with TypeError. */
+int pyrsl_args_context(const char *function, PyObject *const *args,
+                       Py_ssize_t nargs, PyObject *kwnames,
+                       PyObject *context_name, PyObject **out);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* loop.h - LoopObject: the C half of rsloop_c.Loop.
+ *
+ * Role:    owns the runtime, the ready queue, timers and watches. CPython's own
+ *          SelectorEventLoop stands behind it in the method resolution order.
+ * Thread:  the thread that runs the loop, except call_soon_threadsafe(), the
+ *          read-only getters and what Handle.cancel() reaches.
+ * Memory:  a heap type instance with GC; tp_clear closes what was left open. */
+#ifndef PYRSL_LOOP_H
+#define PYRSL_LOOP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <rsl/runtime.h>
+
+#include "pycompat.h"
+#include "ready.h"
+#include "state.h"
+#include "timers.h"
+
+/* Readers and writers of one fd: asyncio.Handle objects or NULL. */
+typedef struct loop_watch {
+    PyObject *reader;
+    PyObject *writer;
+} loop_watch;
+
+typedef struct LoopObject {
+    PyObject_HEAD
+    module_state *st;  /* [K] */
+    rsl_runtime *rt;   /* [K] NULL before __init__ and after dealloc began */
+    rsl_sink sink;     /* [K] pushes to `ready` */
+    pyrsl_ready ready; /* [L] */
+    pyrsl_timers timers; /* [L] */
+
+    loop_watch *watches; /* [L] by fd */
+    int watch_cap;
+    /* Transports by fd, borrowed: an entry is removed when its transport
+     * closes. Answers _ensure_fd_no_transport(). [L] */
+    PyObject **transports;
+    int transport_cap;
+
+    PyObject *task_factory;   /* [L] None or a callable */
+    PyObject *current_handle; /* [L] in debug mode, what runs now */
+    atomic_ulong thread_id;   /* [A] 0 when not running */
+    atomic_bool closed;       /* [A] */
+    atomic_bool stopping;     /* [A] */
+    bool debug;               /* [L] */
+    bool has_fast_tasks;      /* [K] create_task is ours and not overridden */
+    bool lost_event;          /* [L] the ready queue could not grow */
+    uint64_t turns;           /* [L] stats */
+    uint64_t callbacks;       /* [L] */
+} LoopObject;
+
+extern PyType_Spec pyrsl_loop_spec;
+
+/* A message that carries a Handle from another thread. */
+#define PYRSL_MSG_CALL 1
+
+/* loop.c */
+int pyrsl_loop_check_closed(LoopObject *self); /* -1: RuntimeError set */
+
+/* loop_schedule.c */
+/* Append callback(*args) to the ready queue in a copy of the current context
+ * (or `context`, borrowed, if not NULL); -1 with an exception. */
+int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
+                         PyObject *context);
+extern PyMethodDef pyrsl_loop_schedule_methods[];
+
+/* loop_run.c: one turn, or turns until stop; -1 with an exception. */
+int pyrsl_loop_turn(LoopObject *self);
+extern PyMethodDef pyrsl_loop_run_methods[];
+
+/* loop_net.c */
+void pyrsl_loop_watch_event(LoopObject *self, int fd, unsigned mask);
+extern PyMethodDef pyrsl_loop_net_methods[];
+void pyrsl_loop_net_clear(LoopObject *self);
+int pyrsl_loop_net_traverse(LoopObject *self, visitproc visit, void *arg);
+
+/* True on the thread that runs the loop, or when nobody runs it. */
+static inline bool
+pyrsl_loop_is_owner(LoopObject *self)
+{
+    unsigned long id = atomic_load(&self->thread_id);
+    return id == 0 || id == PyThread_get_thread_ident();
+}
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state.h - what one import of the module knows.
+ *
+ * Role:    types, borrowed pieces of asyncio and interned names, one set per
+ *          interpreter.
+ * Thread:  written by module exec, read-only afterwards.
+ * Memory:  owned by the module object; objects that need it cache a pointer and
+ *          are kept alive by their heap type, which holds the module. */
+#ifndef PYRSL_STATE_H
+#define PYRSL_STATE_H
+
+#include "pycompat.h"
+
+/* Interned attribute and keyword names: X(field, "text"). */
+#define PYRSL_NAMES(X)                                  \
+    X(context, "context")                               \
+    X(loop, "loop")                                     \
+    X(name, "name")                                     \
+    X(exception, "exception")                           \
+    X(message, "message")                               \
+    X(transport, "transport")                           \
+    X(protocol, "protocol")                             \
+    X(call_exception_handler, "call_exception_handler") \
+    X(create_task, "create_task")                       \
+    X(check_callback, "_check_callback")                \
+    X(check_thread, "_check_thread")                    \
+    X(on_handle_error, "_on_handle_error")              \
+    X(on_slow_callback, "_on_slow_callback")            \
+    X(on_fatal_error, "_on_fatal_error")                \
+    X(on_accept_error, "_on_accept_error")              \
+    X(on_accept_failed, "_on_accept_failed")            \
+    X(accept_tls, "_accept_tls")                        \
+    X(run, "_run")                                      \
+    X(cancelled_attr, "_cancelled")                     \
+    X(attach, "_attach")                                \
+    X(detach, "_detach")                                \
+    X(fileno, "fileno")                                 \
+    X(close, "close")                                   \
+    X(connection_made, "connection_made")               \
+    X(connection_lost, "connection_lost")               \
+    X(data_received, "data_received")                   \
+    X(eof_received, "eof_received")                     \
+    X(get_buffer, "get_buffer")                         \
+    X(buffer_updated, "buffer_updated")                 \
+    X(pause_writing, "pause_writing")                   \
+    X(resume_writing, "resume_writing")                 \
+    X(set_result, "set_result")                         \
+    X(set_exception, "set_exception")                   \
+    X(done, "done")                                     \
+    X(slow_callback_duration, "slow_callback_duration")
+
+typedef struct module_state {
+    PyTypeObject *LoopType;
+    PyTypeObject *HandleType;
+    PyTypeObject *TimerHandleType;
+    PyTypeObject *StreamTransportType;
+
+    /* Borrowed from asyncio and friends, strong references. */
+    PyObject *Task;             /* asyncio.Task */
+    PyObject *Future;           /* asyncio.Future */
+    PyObject *BufferedProtocol; /* asyncio.BufferedProtocol */
+    PyObject *Protocol;         /* asyncio.Protocol */
+    PyObject *TransportSocket;  /* asyncio.trsock.TransportSocket */
+    PyObject *BaseEventLoop;    /* asyncio.base_events.BaseEventLoop */
+    PyObject *AsyncioHandle;    /* asyncio.Handle */
+    PyObject *AsyncioTimerHandle;
+    PyObject *AsyncioTransport; /* asyncio.Transport */
+    PyObject *socket_type;      /* socket.socket */
+    PyObject *extract_stack;    /* format_helpers.extract_stack */
+    PyObject *logger;           /* asyncio.log.logger */
+    PyObject *empty_tuple;
+    PyObject *set_result_unless_cancelled; /* asyncio.futures' helper */
+
+#define PYRSL_NAME_FIELD(field, text) PyObject *str_##field;
+    PYRSL_NAMES(PYRSL_NAME_FIELD)
+#undef PYRSL_NAME_FIELD
+} module_state;
+
+extern struct PyModuleDef pyrsl_module_def;
+
+/* The state of the module that made `type` or one of its bases. */
+module_state *pyrsl_state_of_type(PyTypeObject *type);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* transport.h - how the loop hands I/O to transports and listeners.
+ *
+ * Role:    the seam between loop_run.c and stream_transport.c / accept.c.
+ * Thread:  loop thread.
+ * Memory:  an event's payload is taken by the function that is given it. */
+#ifndef PYRSL_TRANSPORT_H
+#define PYRSL_TRANSPORT_H
+
+#include "loop.h"
+
+extern PyType_Spec pyrsl_stream_transport_spec;
+
+/* Give one conn event (READABLE, DATA, EOF, READ_ERROR, WRITABLE, SENT) to its
+ * transport. 0, or -1 with an exception that must leave run_forever()
+ * (SystemExit, KeyboardInterrupt, or whatever an exception handler raises). */
+int pyrsl_stream_event(LoopObject *self, rsl_event event);
+
+/* The same for ACCEPTABLE, ACCEPTED, ACCEPT_ERROR. */
+int pyrsl_accept_event(LoopObject *self, rsl_event event);
+
+/* Free what an undelivered event owns (chunks, accepted fds). */
+void pyrsl_event_discard(LoopObject *self, rsl_event event);
+
+/* hooks for rsl_config */
+void pyrsl_stream_loan_return(void *loan);
+void pyrsl_stream_conn_closed(void *owner);
+
+/* Loop methods: _make_socket_transport, _start_serving, _transport_for_fd. */
+extern PyMethodDef pyrsl_stream_loop_methods[];
+extern PyMethodDef pyrsl_accept_loop_methods[];
+
+/* If `fd` is a listener of this loop, stop it: 1, else 0. Called by
+ * _remove_reader(), because CPython's _stop_serving() calls that. */
+int pyrsl_accept_stop_fd(LoopObject *self, int fd);
+
+/* Close every listener and conn of a loop that is being closed or collected. */
+void pyrsl_transports_close_all(LoopObject *self);
+
+#endif
