@@ -6,6 +6,8 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck disable=SC2034 # scripts/run uses it
+invoked_in=$PWD
 cd "$root"
 
 # Everything the scripts make, besides .venv and .deps, lies here.
@@ -97,7 +99,7 @@ install_packages() {
 }
 
 # private_apt FOLDER SUITE - give FOLDER an apt of its own, which knows only
-# Debian SUITE; `apt_in FOLDER ARG...` runs it. It needs no root and leaves the
+# Debian SUITE; `apt_in FOLDER apt-get ARG...` uses it. It needs no root and leaves the
 # system's lists alone.
 private_apt() {
     local keyring=/usr/share/keyrings/debian-archive-keyring.gpg kind
@@ -109,13 +111,13 @@ private_apt() {
     for kind in deb deb-src; do
         echo "$kind [signed-by=$keyring] $mirror $2 main"
     done >"$1/etc/sources.list"
-    quietly "reading the package lists of $mirror $2" apt_in "$1" update
+    quietly "reading the package lists of $mirror $2" apt_in "$1" apt-get update
 }
 
 apt_in() {
-    local folder=$1
-    shift
-    apt-get -qq -o Dir::Etc="$folder/etc" \
+    local folder=$1 tool=$2
+    shift 2
+    "$tool" -qq -o Dir::Etc="$folder/etc" \
         -o Dir::Etc::SourceList="$folder/etc/sources.list" \
         -o Dir::Etc::SourceParts=/nonexistent \
         -o Dir::State="$folder/state" -o Dir::State::Status="$folder/status" \
@@ -174,6 +176,18 @@ install_here() {
         "$venv/bin/pip" install -v --no-build-isolation \
         -Cbuild-dir="$build/cmake/$(basename "$venv")" "$@" ".[$extras]"
     stamp "$venv/rsloop_c.stamp" "$key"
+}
+
+# install_extra VENV NAME - into a VENV that has the package already.
+install_extra() {
+    local wanted key requirements
+    wanted=$(sed -n "s/^$2 = \[\(.*\)\]\$/\1/p" pyproject.toml)
+    key="$wanted $(<"$1/python.stamp")"
+    ! stamped "$1/$2.stamp" "$key" || return 0
+    IFS=', ' read -ra requirements <<<"${wanted//\"/}"
+    say "installing ${requirements[*]}"
+    quietly "installing the packages of $2" "$1/bin/pip" install -q "${requirements[@]}"
+    stamp "$1/$2.stamp" "$key"
 }
 
 # make_venv VENV PYTHON - nothing to do when VENV is PYTHON's already. VENV is
