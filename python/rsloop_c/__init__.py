@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rsloop_c - a drop-in asyncio event loop for CPython on Linux, in C.
+
+    import rsloop_c
+
+    rsloop_c.run(main())
+
+Importing this module changes nothing in asyncio; install() does.
+"""
+
+from ._core import build_info
+from ._info import runtime_info
+from ._loop import Loop
+from ._policy import EventLoopPolicy, install, uninstall
+from ._run import new_event_loop, run
+
+__version__ = build_info()["version"]
+
+__all__ = (
+    "EventLoopPolicy",
+    "Loop",
+    "__version__",
+    "build_info",
+    "install",
+    "new_event_loop",
+    "run",
+    "runtime_info",
+    "uninstall",
+)
