@@ -44,6 +44,13 @@ struct rsl_runtime {
 
     bool has_token;            /* [L] the loop thread holds it */
     bool in_run;               /* [L] between enter and leave */
+    unsigned drained;          /* [L] events that the last drain emitted */
+    atomic_bool stopping;      /* [A] leave() waits: steal() returns before
+                                * its next conn */
+    atomic_bool sticky;        /* [A] the runtime thread stole at its last
+                                * ticks and means to go on */
+    atomic_size_t stolen_bytes_queued; /* [A] sum of the conns' stolen_bytes */
+    atomic_int runtime_tid;            /* [A] 0 before the thread runs */
     atomic_int_fast64_t busy_since_ns; /* [A] 0 while the loop thread sleeps */
     int64_t last_kick_ns;      /* [L] when the runtime thread was last asked */
 

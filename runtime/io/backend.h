@@ -41,8 +41,12 @@ typedef struct rsl_backend_ops {
     void (*collect)(rsl_backend *backend, rsl_sink *sink);
 
     /* [T], runtime thread: read what is readable, at most `budget` bytes in
-     * all, emitting DATA (heap chunks), EOF and READ_ERROR. Ignores listeners,
-     * watches and write readiness. Returns bytes taken; 0 for none. */
+     * all, emitting DATA (one rsl_chunk_new() each), EOF and READ_ERROR.
+     * Ignores listeners, watches and write readiness. Before each conn it asks
+     * rsl_steal_allowed(). A conn becomes READ_DONE before its EOF or error is
+     * emitted; a sink that has no memory to carry the news puts it back to
+     * READING, so that the loop thread meets the end itself. Returns bytes
+     * taken; 0 for none. */
     size_t (*steal)(rsl_backend *backend, size_t budget, rsl_sink *sink);
 
     /* Streams. add does not arm reading. remove [T]: on return the kernel holds

@@ -51,6 +51,9 @@ struct rsl_conn {
     uint32_t steal_flags; /* [T] */
 
     uint32_t queued_events; /* [L] DATA events emitted and not yet received */
+    atomic_size_t stolen_bytes; /* [A] added by the runtime thread before it
+                                 * pushes, subtracted when the mailbox is
+                                 * drained; not 0: do not read past them */
     rsl_chunk *held_head;   /* [L] arrived while reading was stopped */
     rsl_chunk *held_tail;
 
@@ -74,5 +77,9 @@ unsigned rsl_conn_gather(const rsl_conn *conn, struct iovec *iov,
  * RSL_AGAIN or RSL_OS with `code`. Emits RSL_EV_SENT through the runtime's
  * pending list when the owner must look (queue empty, or broken). */
 void rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code);
+
+/* [T] Finish every conn in rt->closing. core/ calls it whenever the loop
+ * thread has taken the token. */
+void rsl_conn_close_pending(rsl_runtime *rt);
 
 #endif

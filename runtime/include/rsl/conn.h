@@ -55,6 +55,11 @@ rsl_chunk *rsl_conn_take_held(rsl_conn *conn);
 /* Free a chain: provided buffers go back to the ring, heap chunks to malloc. */
 void rsl_chunk_release(rsl_runtime *rt, rsl_chunk *chunk);
 
+/* Say that an RSL_EV_DATA of this conn has been taken from the ready queue.
+ * Until then rsl_conn_recv() answers RSL_BUSY, for it would read bytes that
+ * come after those. Call once for each such event, before using its chunk. */
+void rsl_conn_received(rsl_conn *conn);
+
 /* Answer RSL_EV_READABLE: receive at most `cap` bytes into `buf`. RSL_OK with
  * *out > 0, RSL_EOF, RSL_AGAIN, RSL_BUSY (the runtime thread is reading: an
  * event follows), or RSL_OS with *err. */
