@@ -77,19 +77,19 @@ hash_of() {
     done | LC_ALL=C sort -z | xargs -0 -r sha256sum | sha256sum | cut -c 1-32
 }
 
+may_be_root() {
+    [ "$(id -u)" -eq 0 ] ||
+        { have sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; }
+}
+
 # install_packages PACKAGE... - with the system's apt.
 install_packages() {
     local as_root=()
     [ $# -gt 0 ] || return 0
     have apt-get || die "missing, by Debian's names: $*: install them by the system's own means"
-    if [ "$(id -u)" -ne 0 ]; then
-        if have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-            sudo -v || die "sudo refuses; as root: apt-get install $*"
-            as_root=(sudo)
-        else
-            die "not root, and no sudo without a password; as root: apt-get install $*"
-        fi
-    fi
+    may_be_root ||
+        die "not root, and sudo is not to be had; as root: apt-get install $*"
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
     need_space /var/cache 600
     say "installing $*"
     as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
@@ -174,7 +174,7 @@ install_here() {
         quietly "installing $requires" "$venv/bin/pip" install -q "$requires"
     quietly "building rsloop_c for ${venv#"$root"/}" \
         "$venv/bin/pip" install -v --no-build-isolation \
-        -Cbuild-dir="$build/cmake/$(basename "$venv")" "$@" ".[$extras]"
+        --config-settings=build-dir="$build/cmake/$(basename "$venv")" "$@" ".[$extras]"
     stamp "$venv/rsloop_c.stamp" "$key"
 }
 
