@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every behaviour test runs on asyncio, the oracle, and on rsloop_c with each
+backend. A guard around each test fails it for what it leaves behind."""
+
+import asyncio
+import faulthandler
+import gc
+import inspect
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+
+import support
+
+HANG_SECONDS = 20        # then stacks are dumped and the test fails
+KILL_SECONDS = 40        # then the whole run is ended
+LEAK_PATIENCE = 3.0      # an ended thread stays in /proc for a moment
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--loops", default="asyncio,epoll,io_uring",
+        help="comma-separated flavours of loop, or 'all': "
+             + ", ".join(support.FLAVOURS)
+             + " (the +takeover ones run the stream tests only)")
+
+
+def pytest_configure(config):
+    # pytest redirects stderr while a test runs; the watchdog needs the real one.
+    config.watchdog_file = os.fdopen(os.dup(2), "w")
+    config.addinivalue_line("filterwarnings", "error")
+    config.addinivalue_line(
+        "markers", "stream: runs with the runtime thread's takeover as well")
+    config.addinivalue_line(
+        "markers", "asyncio_is_worse(why): rsloop_c only, asyncio differs")
+    config.addinivalue_line(
+        "markers", "slow(seconds): may run this long before it is a hang")
+    chosen = config.getoption("--loops")
+    names = support.FLAVOURS if chosen == "all" else chosen.split(",")
+    unknown = set(names) - set(support.FLAVOURS)
+    if unknown:
+        raise pytest.UsageError(f"--loops: no such flavour: {unknown}")
+    config.flavours = [support.Flavour(name) for name in names]
+    config.no_ring = support.kernel_refuses_io_uring()
+    if any(flavour.ours for flavour in config.flavours):
+        try:
+            import rsloop_c  # noqa: F401
+        except ImportError as exc:
+            raise pytest.UsageError(
+                f"rsloop_c cannot be imported ({exc}); install it, or use "
+                "--loops asyncio")
+
+
+def pytest_collection_finish(session):
+    # Every loop kind is made once, so that what a process keeps for good is
+    # not taken for the leak of the first test.
+    for flavour in session.config.flavours:
+        loop = flavour.new_loop()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    gc.collect()
+    gc.freeze()          # the guard's collections then see only new objects
+
+
+# --- flavours ----------------------------------------------------------------
+
+def pytest_generate_tests(metafunc):
+    if "flavour" not in metafunc.fixturenames:
+        return
+    params = []
+    is_stream = metafunc.definition.get_closest_marker("stream")
+    worse = metafunc.definition.get_closest_marker("asyncio_is_worse")
+    for flavour in metafunc.config.flavours:
+        if flavour.takeover and not is_stream:
+            continue
+        if worse and not flavour.ours:
+            continue
+        marks = []
+        if flavour.backend == "io_uring" and metafunc.config.no_ring:
+            marks.append(pytest.mark.skip(
+                reason=f"io_uring_setup: {metafunc.config.no_ring}"))
+        params.append(pytest.param(flavour, id=flavour.id, marks=marks))
+    metafunc.parametrize("flavour", params)
+
+
+@pytest.fixture
+def loop_factory(flavour):
+    """Makes loops of the flavour; those still open are closed afterwards."""
+    made = []
+
+    def make():
+        loop = flavour.new_loop()
+        made.append(loop)
+        return loop
+
+    yield make
+    for loop in made:
+        if not loop.is_closed():
+            _finish(loop)
+
+
+@pytest.fixture
+def loop(loop_factory):
+    return loop_factory()
+
+
+def _finish(loop):
+    """What asyncio.Runner does at its end."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True)
+                            if tasks else asyncio.sleep(0))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+class Hung(KeyboardInterrupt):
+    """Of the kind that callbacks and tasks let through."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item):
+    try:
+        return (yield)
+    except Hung as exc:
+        pytest.fail(str(exc))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test that is a coroutine function runs on the loop fixture."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    pyfuncitem.funcargs["loop"].run_until_complete(
+        pyfuncitem.obj(**arguments))
+    return True
+
+
+# --- guards ------------------------------------------------------------------
+
+@pytest.fixture(autouse=True)
+def watchdog(request):
+    slow = request.node.get_closest_marker("slow")
+    seconds = slow.args[0] if slow else HANG_SECONDS
+    file = request.config.watchdog_file
+
+    def hung(signum, frame):
+        file.write(f"\n{request.node.nodeid} hangs\n")
+        file.flush()
+        faulthandler.dump_traceback(file, all_threads=True)
+        raise Hung(f"hung for {seconds} s (stacks are on stderr)")
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # A loop that never runs signal handlers is ended with the process.
+    faulthandler.dump_traceback_later(seconds + KILL_SECONDS - HANG_SECONDS,
+                                      exit=True, file=file)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def leak_guard(watchdog):
+    """fds and threads are as many after a test as before, and no finalizer
+    raised or warned."""
+    unraisable = []
+
+    def note(args):
+        what = args.err_msg or "Exception ignored in"
+        unraisable.append(f"{what} {args.object!r}: {args.exc_value!r}")
+
+    hook, sys.unraisablehook = sys.unraisablehook, note
+    fds, threads = support.open_fds(), support.native_threads()
+    try:
+        yield
+        gc.collect()
+        deadline = time.monotonic() + LEAK_PATIENCE
+        while (_leaks(fds, threads) and time.monotonic() < deadline):
+            time.sleep(0.002)
+        leaked = _leaks(fds, threads)
+    finally:
+        sys.unraisablehook = hook
+    assert not unraisable, "\n".join(unraisable)
+    assert not leaked, f"left behind: {leaked}"
+
+
+def _leaks(fds, threads):
+    now_fds, now_threads = support.open_fds(), support.native_threads()
+    leaks = []
+    if len(now_fds) != len(fds):
+        leaks += [f"fd {fd}: {what}" for fd, what in now_fds.items()
+                  if fds.get(fd) != what]
+        leaks += [f"fd {fd} gone: {what}" for fd, what in fds.items()
+                  if fd not in now_fds]
+    if len(now_threads) > len(threads):
+        leaks += [f"thread {name}" for tid, name in now_threads.items()
+                  if tid not in threads]
+    return leaks
+
+
+class _Records(logging.Handler):
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
+
+
+@pytest.fixture(autouse=True)
+def asyncio_errors(leak_guard):
+    """Errors that asyncio logged. A test that expects some takes this fixture
+    and clears it; any left at the end fail the test."""
+    handler = _Records()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    try:
+        yield handler.records
+        gc.collect()     # "exception was never retrieved" comes from __del__
+        left = [record.getMessage() for record in handler.records]
+        # A record's traceback would keep the test's objects alive past here.
+        handler.records.clear()
+    finally:
+        logger.removeHandler(handler)
+    assert not left, f"logged: {left}"
+
+
+# --- certificates ------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A self-signed certificate for localhost: (certificate file, key file)."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec",
+         "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-keyout", key, "-out", cert,
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        check=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return cert, key
+
+
+@pytest.fixture
+def server_context(certificate):
+    import ssl
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+@pytest.fixture
+def client_context(certificate):
+    import ssl
+    return ssl.create_default_context(cafile=certificate[0])
+
+
+@pytest.fixture
+def no_deprecation():
+    """asyncio deprecates policies from 3.12 on; they must work until 3.16."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
