@@ -19,10 +19,13 @@
 #include "state.h"
 #include "timers.h"
 
-/* Readers and writers of one fd: asyncio.Handle objects or NULL. */
+/* Readers and writers of one fd: asyncio.Handle objects or NULL. `object` is
+ * what the user registered, when that was not an int: it can be unregistered
+ * by identity after it was closed, as with the selectors module. */
 typedef struct loop_watch {
     PyObject *reader;
     PyObject *writer;
+    PyObject *object;
 } loop_watch;
 
 typedef struct LoopObject {
@@ -40,13 +43,13 @@ typedef struct LoopObject {
     PyObject **transports;
     int transport_cap;
 
+    bool io_batch;            /* [L] the last poll found more than one event */
     PyObject *task_factory;   /* [L] None or a callable */
     PyObject *current_handle; /* [L] in debug mode, what runs now */
     atomic_ulong thread_id;   /* [A] 0 when not running */
     atomic_bool closed;       /* [A] */
     atomic_bool stopping;     /* [A] */
     bool debug;               /* [L] */
-    bool has_fast_tasks;      /* [K] create_task is ours and not overridden */
     bool lost_event;          /* [L] the ready queue could not grow */
     uint64_t turns;           /* [L] stats */
     uint64_t callbacks;       /* [L] */
@@ -59,12 +62,16 @@ extern PyType_Spec pyrsl_loop_spec;
 
 /* loop.c */
 int pyrsl_loop_check_closed(LoopObject *self); /* -1: RuntimeError set */
+int pyrsl_loop_add_methods(PyTypeObject *type);
+PyObject *pyrsl_probe(PyObject *module, PyObject *ignored);
 
 /* loop_schedule.c */
 /* Append callback(*args) to the ready queue in a copy of the current context
  * (or `context`, borrowed, if not NULL); -1 with an exception. */
 int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
                          PyObject *context);
+/* Takes a PYRSL_MSG_CALL message: its Handle joins the ready queue. */
+void pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg);
 extern PyMethodDef pyrsl_loop_schedule_methods[];
 
 /* loop_run.c: one turn, or turns until stop; -1 with an exception. */
@@ -74,6 +81,10 @@ extern PyMethodDef pyrsl_loop_run_methods[];
 /* loop_net.c */
 void pyrsl_loop_watch_event(LoopObject *self, int fd, unsigned mask);
 extern PyMethodDef pyrsl_loop_net_methods[];
+/* dns.c */
+extern PyMethodDef pyrsl_dns_loop_methods[];
+/* Takes a finished look-up. */
+void pyrsl_dns_deliver(LoopObject *self, void *lookup);
 void pyrsl_loop_net_clear(LoopObject *self);
 int pyrsl_loop_net_traverse(LoopObject *self, visitproc visit, void *arg);
 

@@ -69,6 +69,7 @@ typedef struct module_state {
     PyObject *extract_stack;    /* format_helpers.extract_stack */
     PyObject *logger;           /* asyncio.log.logger */
     PyObject *empty_tuple;
+    PyObject *kwnames_loop; /* ("loop",) */
     PyObject *set_result_unless_cancelled; /* asyncio.futures' helper */
 
 #define PYRSL_NAME_FIELD(field, text) PyObject *str_##field;

@@ -57,8 +57,13 @@ typedef struct rsl_info {
 rsl_status rsl_runtime_new(const rsl_config *config, rsl_runtime **out,
                            rsl_err *err);
 
-/* Close everything, join the runtime thread (which never blocks long).
- * In a forked child only this process's copies of the fds are closed. */
+/* Close every fd but the mailbox's and join the runtime thread (which never
+ * blocks long). Open conns and listeners are closed. Idempotent. Afterwards
+ * only post, wake, drain, info, is_forked and free may be called. In a forked
+ * child only this process's copies of the fds are closed. */
+void rsl_runtime_close(rsl_runtime *rt);
+
+/* Close if that was not done, discard the mailbox, close its eventfd. */
 void rsl_runtime_free(rsl_runtime *rt);
 
 /* The calling thread is the loop thread until rsl_runtime_leave(). Starts the

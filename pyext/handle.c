@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "handle.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static void
+handle_slots_clear(HandleObject *self)
+{
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->callback);
+    Py_CLEAR(self->cancelled);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->repr);
+    Py_CLEAR(self->source_traceback);
+}
+
+static int
+handle_clear(HandleObject *self)
+{
+    handle_slots_clear(self);
+    return 0;
+}
+
+static int
+handle_traverse(HandleObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->args);
+    Py_VISIT(self->callback);
+    Py_VISIT(self->context);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->repr);
+    Py_VISIT(self->source_traceback);
+    return 0;
+}
+
+static void
+handle_dealloc(HandleObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weakreflist != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    handle_slots_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static int
+timer_clear(TimerHandleObject *self)
+{
+    Py_CLEAR(self->scheduled);
+    Py_CLEAR(self->when);
+    return handle_clear(&self->handle);
+}
+
+static void
+timer_dealloc(TimerHandleObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->scheduled);
+    Py_CLEAR(self->when);
+    handle_dealloc(&self->handle);
+}
+
+static PyObject *
+handle_debug_repr(HandleObject *self)
+{
+    LoopObject *loop = (LoopObject *)self->loop;
+    if (loop == NULL || !loop->debug) {
+        return NULL;
+    }
+    return PyObject_Repr((PyObject *)self);
+}
+
+/* asyncio.Handle.cancel(): in debug mode remembers the repr, then drops the
+ * callback so that it cannot keep anything alive. */
+static int
+handle_cancel_locked(HandleObject *self)
+{
+    if (self->cancelled == Py_True) {
+        return 0;
+    }
+    PyObject *repr = handle_debug_repr(self);
+    if (repr == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    PyObject *callback = self->callback;
+    PyObject *args = self->args;
+    Py_XSETREF(self->cancelled, Py_NewRef(Py_True));
+    if (repr != NULL) {
+        Py_XSETREF(self->repr, repr);
+    }
+    self->callback = Py_NewRef(Py_None);
+    self->args = Py_NewRef(Py_None);
+    Py_XDECREF(callback);
+    Py_XDECREF(args);
+    return 0;
+}
+
+PyDoc_STRVAR(handle_cancel_doc,
+"cancel($self, /)\n--\n\n"
+"Cancel the callback. Cancelling twice, or after it ran, does nothing.");
+
+static PyObject *
+handle_cancel(HandleObject *self, PyObject *Py_UNUSED(ignored))
+{
+    int status;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    status = handle_cancel_locked(self);
+    Py_END_CRITICAL_SECTION();
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(timer_cancel_doc,
+"cancel($self, /)\n--\n\n"
+"Cancel the call. Its place among the loop's timers is free at once.");
+
+static PyObject *
+timer_cancel(TimerHandleObject *self, PyObject *Py_UNUSED(ignored))
+{
+    /* NULL once the garbage collector has taken the handle apart. */
+    LoopObject *loop = (LoopObject *)self->handle.loop;
+    Py_INCREF(self);
+    PyObject *result = handle_cancel(&self->handle, NULL);
+    /* A stranger's cancel leaves the entry in the heap, where it is dropped
+     * when due: the heap belongs to the loop's thread. */
+    if (loop != NULL && pyrsl_loop_is_owner(loop)
+        && self->place != TIMER_NOT_QUEUED) {
+        Py_XSETREF(self->scheduled, Py_NewRef(Py_False));
+        pyrsl_timers_remove(&loop->timers, self);
+    }
+    Py_DECREF(self);
+    return result;
+}
+
+PyDoc_STRVAR(handle_run_doc,
+"_run($self, /)\n--\n\n"
+"Call callback(*args) in the handle's context, as asyncio.Handle._run().");
+
+static PyObject *
+handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    LoopObject *loop = (LoopObject *)((HandleObject *)self)->loop;
+    if (loop != NULL && pyrsl_handle_run(loop, self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef handle_methods[] = {
+    {"cancel", (PyCFunction)(void (*)(void))handle_cancel, METH_NOARGS,
+     handle_cancel_doc},
+    {"_run", (PyCFunction)(void (*)(void))handle_run, METH_NOARGS,
+     handle_run_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    {"cancel", (PyCFunction)(void (*)(void))timer_cancel, METH_NOARGS,
+     timer_cancel_doc},
+    {"_run", (PyCFunction)(void (*)(void))handle_run, METH_NOARGS,
+     handle_run_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc, "A callback that call_soon() has queued."},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_methods, handle_methods},
+    {0, NULL},
+};
+
+static int
+timer_traverse(TimerHandleObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->when);
+    return handle_traverse(&self->handle, visit, arg);
+}
+
+static PyType_Slot timer_slots[] = {
+    {Py_tp_doc, "A callback that call_later() or call_at() has scheduled."},
+    {Py_tp_dealloc, timer_dealloc},
+    {Py_tp_traverse, timer_traverse},
+    {Py_tp_clear, timer_clear},
+    {Py_tp_methods, timer_methods},
+    {0, NULL},
+};
+
+static PyType_Spec handle_spec = {
+    .name = "rsloop_c._core.Handle",
+    .basicsize = sizeof(HandleObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = handle_slots,
+};
+
+static PyType_Spec timer_spec = {
+    .name = "rsloop_c._core.TimerHandle",
+    .basicsize = sizeof(TimerHandleObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = timer_slots,
+};
+
+typedef struct slot_place {
+    const char *name;
+    size_t offset;
+} slot_place;
+
+static const slot_place handle_places[] = {
+    {"_args", offsetof(HandleObject, args)},
+    {"_callback", offsetof(HandleObject, callback)},
+    {"_cancelled", offsetof(HandleObject, cancelled)},
+    {"_context", offsetof(HandleObject, context)},
+    {"_loop", offsetof(HandleObject, loop)},
+    {"_repr", offsetof(HandleObject, repr)},
+    {"_source_traceback", offsetof(HandleObject, source_traceback)},
+    {NULL, 0},
+};
+
+static const slot_place timer_places[] = {
+    {"_scheduled", offsetof(TimerHandleObject, scheduled)},
+    {"_when", offsetof(TimerHandleObject, when)},
+    {NULL, 0},
+};
+
+/* Compare one class's member descriptors with our struct. */
+static int
+layout_check(PyObject *base, const slot_place *places, size_t size)
+{
+    PyTypeObject *type = (PyTypeObject *)base;
+    bool same = type->tp_basicsize == (Py_ssize_t)size;
+    for (; same && places->name != NULL; places++) {
+        PyObject *member = PyObject_GetAttrString(base, places->name);
+        if (member == NULL) {
+            return -1;
+        }
+        same = Py_IS_TYPE(member, &PyMemberDescr_Type)
+               && ((PyMemberDescrObject *)member)->d_member->offset
+                      == (Py_ssize_t)places->offset;
+        Py_DECREF(member);
+    }
+    if (!same) {
+        PyErr_Format(PyExc_ImportError,
+                     "rsloop_c does not know the layout of %s on this Python",
+                     type->tp_name);
+        return -1;
+    }
+    return 0;
+}
+
+static PyTypeObject *
+handle_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+{
+    PyObject *bases = PyTuple_Pack(1, base);
+    if (bases == NULL) {
+        return NULL;
+    }
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, bases);
+    Py_DECREF(bases);
+    return (PyTypeObject *)type;
+}
+
+int
+pyrsl_handle_types(PyObject *module, module_state *st)
+{
+    if (layout_check(st->AsyncioHandle, handle_places, sizeof(HandleObject))
+            < 0
+        || ((PyTypeObject *)st->AsyncioHandle)->tp_weaklistoffset
+               != (Py_ssize_t)offsetof(HandleObject, weakreflist)
+        || layout_check(st->AsyncioTimerHandle, timer_places,
+                        offsetof(TimerHandleObject, place))
+               < 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ImportError,
+                            "rsloop_c does not know this asyncio.Handle");
+        }
+        return -1;
+    }
+    st->HandleType = handle_type(module, &handle_spec, st->AsyncioHandle);
+    if (st->HandleType == NULL) {
+        return -1;
+    }
+    st->TimerHandleType
+        = handle_type(module, &timer_spec, st->AsyncioTimerHandle);
+    return st->TimerHandleType == NULL ? -1 : 0;
+}
+
+PyObject *
+pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
+                 PyObject *args, PyObject *context)
+{
+    context = context == NULL ? PyContext_CopyCurrent() : Py_NewRef(context);
+    if (context == NULL) {
+        Py_DECREF(args);
+        return NULL;
+    }
+    HandleObject *self = PyObject_GC_New(HandleObject, type);
+    if (self == NULL) {
+        Py_DECREF(args);
+        Py_DECREF(context);
+        return NULL;
+    }
+    self->args = args;
+    self->callback = Py_NewRef(callback);
+    self->cancelled = Py_NewRef(Py_False);
+    self->context = context;
+    self->loop = Py_NewRef(loop);
+    self->repr = Py_NewRef(Py_None);
+    self->source_traceback = NULL;
+    self->weakreflist = NULL;
+    if (type == loop->st->TimerHandleType) {
+        TimerHandleObject *timer = (TimerHandleObject *)self;
+        timer->scheduled = Py_NewRef(Py_False);
+        timer->when = NULL;
+        timer->place = TIMER_NOT_QUEUED;
+    }
+    if (loop->debug) {
+        self->source_traceback = PyObject_CallNoArgs(loop->st->extract_stack);
+        if (self->source_traceback == NULL) {
+            Py_DECREF(self);
+            return NULL;
+        }
+    }
+    else {
+        self->source_traceback = Py_NewRef(Py_None);
+    }
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+int
+pyrsl_handle_is_cancelled(const module_state *st, PyObject *handle)
+{
+    if (pyrsl_handle_is_ours(st, handle)) {
+        return ((HandleObject *)handle)->cancelled == Py_True;
+    }
+    PyObject *value = PyObject_GetAttr(handle, st->str_cancelled_attr);
+    if (value == NULL) {
+        return -1;
+    }
+    int result = PyObject_IsTrue(value);
+    Py_DECREF(value);
+    return result;
+}
+
+/* A callback raised. The report is asyncio's, made by Loop._on_handle_error()
+ * in Python: message, exception, handle, source_traceback. */
+static int
+handle_failed(LoopObject *loop, PyObject *handle)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)
+        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *result = PyObject_CallMethodObjArgs(
+        (PyObject *)loop, loop->st->str_on_handle_error, handle, exc, NULL);
+    Py_DECREF(exc);
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static PyObject *
+handle_call(PyObject *callback, PyObject *args, PyObject *context)
+{
+    if (PyContext_Enter(context) < 0) {
+        return NULL;
+    }
+    PyObject *result = PyObject_Vectorcall(
+        callback, &PyTuple_GET_ITEM(args, 0), (size_t)PyTuple_GET_SIZE(args),
+        NULL);
+    if (PyContext_Exit(context) < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+int
+pyrsl_handle_run(LoopObject *loop, PyObject *object)
+{
+    HandleObject *self = (HandleObject *)object;
+    PyObject *callback, *args, *context;
+    bool live;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    live = self->cancelled == Py_False && PyTuple_CheckExact(self->args);
+    callback = Py_NewRef(self->callback);
+    args = Py_NewRef(self->args);
+    context = Py_NewRef(self->context);
+    Py_END_CRITICAL_SECTION();
+
+    int status = 0;
+    if (live) {
+        PyObject *result = handle_call(callback, args, context);
+        if (result != NULL) {
+            Py_DECREF(result);
+        }
+        else {
+            status = handle_failed(loop, object);
+        }
+    }
+    Py_DECREF(callback);
+    Py_DECREF(args);
+    Py_DECREF(context);
+    return status;
+}

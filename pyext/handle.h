@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* handle.h - Handle and TimerHandle: asyncio's by isinstance, ours in layout.
+ *
+ * Role:    a callback, its arguments and its context. asyncio's own slots are
+ *          the storage, so asyncio's repr, get_context and ordering just work.
+ * Thread:  loop thread; cancel() also from strangers.
+ * Memory:  ordinary GC objects. */
+#ifndef PYRSL_HANDLE_H
+#define PYRSL_HANDLE_H
+
+#include "loop.h"
+
+/* asyncio.Handle.__slots__, in the order that type() lays them out (sorted);
+ * verified at import by pyrsl_handle_types(). */
+typedef struct HandleObject {
+    PyObject_HEAD
+    PyObject *args;      /* tuple, or None when cancelled */
+    PyObject *callback;  /* None when cancelled */
+    PyObject *cancelled; /* True or False */
+    PyObject *context;
+    PyObject *loop;
+    PyObject *repr; /* debug mode: what it was before it was cancelled */
+    PyObject *source_traceback;
+    PyObject *weakreflist;
+} HandleObject;
+
+#define TIMER_NOT_QUEUED SIZE_MAX
+
+/* asyncio.TimerHandle adds _scheduled and _when; the rest is ours. */
+typedef struct TimerHandleObject {
+    HandleObject handle;
+    PyObject *scheduled;
+    PyObject *when;
+    size_t place; /* [L] index in the heap, or TIMER_NOT_QUEUED */
+} TimerHandleObject;
+
+/* Make the types; -1 with ImportError where asyncio's layout is unknown. */
+int pyrsl_handle_types(PyObject *module, module_state *st);
+
+/* A new Handle. `args` is taken (also on failure); `context` NULL means a copy
+ * of the current one. In debug mode records where it was made. */
+PyObject *pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
+                           PyObject *callback, PyObject *args,
+                           PyObject *context);
+
+/* Run it as asyncio.Handle._run() does. -1 only for SystemExit,
+ * KeyboardInterrupt and what a failing exception handler raises. */
+int pyrsl_handle_run(LoopObject *loop, PyObject *handle);
+
+static inline bool
+pyrsl_handle_is_ours(const module_state *st, PyObject *handle)
+{
+    return Py_IS_TYPE(handle, st->HandleType)
+           || Py_IS_TYPE(handle, st->TimerHandleType);
+}
+
+/* True when the handle (ours or asyncio's) was cancelled; -1 on error. */
+int pyrsl_handle_is_cancelled(const module_state *st, PyObject *handle);
+
+#endif

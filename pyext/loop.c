@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "loop.h"
+
+#include <string.h>
+
+#include "args.h"
+#include "errors.h"
+#include "handle.h"
+#include "transport.h"
+
+/* --- The runtime behind it --- */
+
+static void
+loop_sink_message(LoopObject *self, rsl_event event)
+{
+    if (rsl_tag_id(event.tag) == PYRSL_MSG_CALL) {
+        pyrsl_loop_take_call(self, event.u.ptr);
+    }
+    else if (pyrsl_ready_push(&self->ready, event) < 0) {
+        rsl_msg *msg = event.u.ptr;
+        msg->discard(msg);
+        self->lost_event = true;
+    }
+}
+
+/* rsl_sink.emit: everything joins the one queue; a watch becomes its Handle
+ * here, as asyncio's _process_events() does. */
+static void
+loop_sink_emit(rsl_sink *sink, rsl_event event)
+{
+    LoopObject *self
+        = (LoopObject *)(void *)((char *)sink - offsetof(LoopObject, sink));
+    rsl_event_kind kind = rsl_tag_kind(event.tag);
+    if (kind == RSL_EV_WATCH) {
+        pyrsl_loop_watch_event(self, (int)rsl_tag_id(event.tag),
+                               (unsigned)event.u.arg);
+    }
+    else if (kind == RSL_EV_MESSAGE) {
+        loop_sink_message(self, event);
+    }
+    else if (pyrsl_ready_push(&self->ready, event) < 0) {
+        pyrsl_event_discard(self, event);
+        self->lost_event = true;
+    }
+}
+
+/* `value` is None or a str; the environment fills in for None. */
+static int
+loop_backend_choice(PyObject *value, rsl_backend_kind *out)
+{
+    const char *name = NULL;
+    if (value != NULL && value != Py_None) {
+        name = PyUnicode_AsUTF8(value);
+        if (name == NULL) {
+            return -1;
+        }
+    }
+    else {
+        name = getenv("RSLOOP_C_BACKEND");
+    }
+    if (name == NULL || name[0] == '\0' || strcmp(name, "auto") == 0) {
+        *out = RSL_BACKEND_AUTO;
+    }
+    else if (strcmp(name, "epoll") == 0) {
+        *out = RSL_BACKEND_EPOLL;
+    }
+    else if (strcmp(name, "io_uring") == 0) {
+        *out = RSL_BACKEND_IO_URING;
+    }
+    else {
+        PyErr_Format(PyExc_ValueError,
+                     "backend must be 'auto', 'io_uring' or 'epoll', not '%s'",
+                     name);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+loop_takeover_choice(rsl_takeover *out)
+{
+    const char *name = getenv("RSLOOP_C_TAKEOVER");
+    if (name == NULL || name[0] == '\0' || strcmp(name, "auto") == 0) {
+        *out = RSL_TAKEOVER_AUTO;
+    }
+    else if (strcmp(name, "never") == 0) {
+        *out = RSL_TAKEOVER_NEVER;
+    }
+    else if (strcmp(name, "always") == 0) {
+        *out = RSL_TAKEOVER_ALWAYS;
+    }
+    else {
+        PyErr_Format(PyExc_ValueError,
+                     "RSLOOP_C_TAKEOVER must be 'auto', 'never' or 'always', "
+                     "not '%s'",
+                     name);
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(loop_open_runtime_doc,
+"_open_runtime($self, backend, /)\n--\n\n"
+"Open the native side. backend is None, 'auto', 'io_uring' or 'epoll'.\n\n"
+"Raises ValueError for another name and OSError when the system refuses.");
+
+static PyObject *
+loop_open_runtime(LoopObject *self, PyObject *backend)
+{
+    if (self->rt != NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the event loop is initialized already");
+        return NULL;
+    }
+    rsl_config config = {
+        .hooks = {.loan_return = pyrsl_stream_loan_return,
+                  .conn_closed = pyrsl_stream_conn_closed},
+    };
+    if (loop_backend_choice(backend, &config.backend) < 0
+        || loop_takeover_choice(&config.takeover) < 0) {
+        return NULL;
+    }
+    rsl_err err = {0, NULL};
+    rsl_status status = rsl_runtime_new(&config, &self->rt, &err);
+    if (status != RSL_OK) {
+        self->rt = NULL;
+        return pyrsl_raise(status, &err);
+    }
+    atomic_store(&self->closed, false);
+    Py_RETURN_NONE;
+}
+
+static void
+loop_drop_ready(LoopObject *self)
+{
+    while (self->ready.count > 0) {
+        rsl_event event = pyrsl_ready_take(&self->ready);
+        switch (rsl_tag_kind(event.tag)) {
+        case RSL_EV_CALL:
+            Py_DECREF((PyObject *)event.u.ptr);
+            break;
+        case RSL_EV_MESSAGE: {
+            rsl_msg *msg = event.u.ptr;
+            msg->discard(msg);
+            break;
+        }
+        case RSL_EV_NONE:
+        case RSL_EV_READABLE:
+        case RSL_EV_DATA:
+        case RSL_EV_EOF:
+        case RSL_EV_READ_ERROR:
+        case RSL_EV_WRITABLE:
+        case RSL_EV_SENT:
+        case RSL_EV_ACCEPTABLE:
+        case RSL_EV_ACCEPTED:
+        case RSL_EV_ACCEPT_ERROR:
+        case RSL_EV_WATCH:
+            pyrsl_event_discard(self, event);
+            break;
+        }
+    }
+}
+
+/* Everything native goes; the Python side has been told or is garbage. */
+static void
+loop_close_native(LoopObject *self)
+{
+    if (self->rt == NULL) {
+        return;
+    }
+    pyrsl_transports_close_all(self);
+    rsl_runtime_close(self->rt);
+    rsl_runtime_drain(self->rt, &self->sink);
+    loop_drop_ready(self);
+    pyrsl_loop_net_clear(self);
+    pyrsl_timers_clear(&self->timers);
+}
+
+PyDoc_STRVAR(loop_close_runtime_doc,
+"_close_runtime($self, /)\n--\n\n"
+"Drop callbacks and timers and close native I/O. Idempotent.");
+
+static PyObject *
+loop_close_runtime(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    loop_close_native(self);
+    Py_RETURN_NONE;
+}
+
+int
+pyrsl_loop_check_closed(LoopObject *self)
+{
+    if (atomic_load(&self->closed)) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    return 0;
+}
+
+/* --- The type --- */
+
+static PyObject *
+loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+         PyObject *Py_UNUSED(kwargs))
+{
+    module_state *st = pyrsl_state_of_type(type);
+    if (st == NULL) {
+        return NULL;
+    }
+    LoopObject *self = (LoopObject *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->st = st;
+    self->sink.emit = loop_sink_emit;
+    self->task_factory = Py_NewRef(Py_None);
+    atomic_init(&self->thread_id, 0);
+    /* Until _open_runtime(): every method answers as a closed loop does. */
+    atomic_init(&self->closed, true);
+    atomic_init(&self->stopping, false);
+    if (pyrsl_ready_init(&self->ready) < 0) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static int
+loop_traverse(LoopObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->task_factory);
+    Py_VISIT(self->current_handle);
+    for (size_t i = 0; i < self->ready.count; i++) {
+        rsl_event event
+            = self->ready.ring[(self->ready.head + i) & self->ready.mask];
+        if (rsl_tag_kind(event.tag) == RSL_EV_CALL) {
+            Py_VISIT((PyObject *)event.u.ptr);
+        }
+    }
+    int status = pyrsl_timers_traverse(&self->timers, visit, arg);
+    return status != 0 ? status : pyrsl_loop_net_traverse(self, visit, arg);
+}
+
+static int
+loop_clear(LoopObject *self)
+{
+    loop_close_native(self);
+    Py_CLEAR(self->task_factory);
+    Py_CLEAR(self->current_handle);
+    return 0;
+}
+
+static void
+loop_dealloc(LoopObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    loop_clear(self);
+    if (self->rt != NULL) {
+        rsl_runtime_free(self->rt);
+        self->rt = NULL;
+    }
+    free(self->ready.ring);
+    free(self->watches);
+    free(self->transports);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+loop_get_closed(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(atomic_load(&self->closed));
+}
+
+static int
+loop_set_flag(PyObject *value, atomic_bool *flag)
+{
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (truth < 0) {
+        return -1;
+    }
+    atomic_store(flag, truth != 0);
+    return 0;
+}
+
+static int
+loop_set_closed(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    /* BaseEventLoop.__init__ stores False before there is a runtime. */
+    if (self->rt == NULL) {
+        return 0;
+    }
+    return loop_set_flag(value, &self->closed);
+}
+
+static PyObject *
+loop_get_stopping(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(atomic_load(&self->stopping));
+}
+
+static int
+loop_set_stopping(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return loop_set_flag(value, &self->stopping);
+}
+
+static PyObject *
+loop_get_debug(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->debug);
+}
+
+static int
+loop_set_debug(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (truth < 0) {
+        return -1;
+    }
+    self->debug = truth != 0;
+    return 0;
+}
+
+static PyObject *
+loop_get_thread_id(LoopObject *self, void *Py_UNUSED(closure))
+{
+    unsigned long id = atomic_load(&self->thread_id);
+    if (id == 0) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromUnsignedLong(id);
+}
+
+static int
+loop_set_thread_id(LoopObject *self, PyObject *value,
+                   void *Py_UNUSED(closure))
+{
+    unsigned long id = 0;
+    if (value != NULL && value != Py_None) {
+        id = PyLong_AsUnsignedLong(value);
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    atomic_store(&self->thread_id, id);
+    return 0;
+}
+
+static PyObject *
+loop_get_task_factory(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->task_factory == NULL ? Py_None
+                                                : self->task_factory);
+}
+
+static int
+loop_set_task_factory(LoopObject *self, PyObject *value,
+                      void *Py_UNUSED(closure))
+{
+    Py_XSETREF(self->task_factory, Py_NewRef(value == NULL ? Py_None : value));
+    return 0;
+}
+
+static PyObject *
+loop_get_current_handle(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->current_handle == NULL ? Py_None
+                                                  : self->current_handle);
+}
+
+static int
+loop_set_current_handle(LoopObject *self, PyObject *value,
+                        void *Py_UNUSED(closure))
+{
+    Py_XSETREF(self->current_handle, Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+loop_get_backend(LoopObject *self, void *Py_UNUSED(closure))
+{
+    if (self->rt == NULL) {
+        Py_RETURN_NONE;
+    }
+    rsl_info info;
+    rsl_runtime_info(self->rt, &info);
+    return PyUnicode_FromString(info.backend);
+}
+
+/* The names under which CPython's own loop code keeps this state. */
+static PyGetSetDef loop_getset[] = {
+    {"_closed", (getter)loop_get_closed, (setter)loop_set_closed, NULL, NULL},
+    {"_stopping", (getter)loop_get_stopping, (setter)loop_set_stopping, NULL,
+     NULL},
+    {"_debug", (getter)loop_get_debug, (setter)loop_set_debug, NULL, NULL},
+    {"_thread_id", (getter)loop_get_thread_id, (setter)loop_set_thread_id,
+     NULL, NULL},
+    {"_task_factory", (getter)loop_get_task_factory,
+     (setter)loop_set_task_factory, NULL, NULL},
+    {"_current_handle", (getter)loop_get_current_handle,
+     (setter)loop_set_current_handle, NULL, NULL},
+    {"backend", (getter)loop_get_backend, NULL,
+     "The I/O backend in use: 'io_uring' or 'epoll'.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyObject *
+info_dict(const rsl_info *info)
+{
+    return Py_BuildValue(
+        "{s:s, s:s, s:i, s:I, s:i, s:K, s:K, s:K, s:I}", "backend",
+        info->backend, "reason", info->reason, "reason_errno",
+        info->reason_errno, "ring_features", (unsigned)info->ring_features,
+        "runtime_tid", info->runtime_tid, "polls",
+        (unsigned long long)info->polls, "takeovers",
+        (unsigned long long)info->takeovers, "stolen_bytes",
+        (unsigned long long)info->stolen_bytes, "connections",
+        (unsigned)info->conns);
+}
+
+PyDoc_STRVAR(loop_runtime_info_doc,
+"_runtime_info($self, /)\n--\n\n"
+"Figures of the native side and of the queues, as a dict.");
+
+static PyObject *
+loop_runtime_info(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->rt == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the event loop is not open");
+        return NULL;
+    }
+    rsl_info info;
+    rsl_runtime_info(self->rt, &info);
+    PyObject *dict = info_dict(&info);
+    if (dict == NULL) {
+        return NULL;
+    }
+    PyObject *own = Py_BuildValue(
+        "{s:n, s:n, s:K, s:K}", "ready", (Py_ssize_t)self->ready.count,
+        "timers", (Py_ssize_t)self->timers.count, "turns",
+        (unsigned long long)self->turns, "callbacks",
+        (unsigned long long)self->callbacks);
+    if (own == NULL || PyDict_Update(dict, own) < 0) {
+        Py_CLEAR(dict);
+    }
+    Py_XDECREF(own);
+    return dict;
+}
+
+PyObject *
+pyrsl_probe(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    rsl_backend_kind wanted;
+    if (loop_backend_choice(NULL, &wanted) < 0) {
+        return NULL;
+    }
+    rsl_info info;
+    memset(&info, 0, sizeof(info));
+    rsl_backend_probe(wanted, &info);
+    return Py_BuildValue("{s:s, s:s, s:i, s:I}", "backend", info.backend,
+                         "reason", info.reason, "reason_errno",
+                         info.reason_errno, "ring_features",
+                         (unsigned)info.ring_features);
+}
+
+static PyMethodDef loop_own_methods[] = {
+    {"_open_runtime", (PyCFunction)(void (*)(void))loop_open_runtime, METH_O,
+     loop_open_runtime_doc},
+    {"_close_runtime", (PyCFunction)(void (*)(void))loop_close_runtime,
+     METH_NOARGS, loop_close_runtime_doc},
+    {"_runtime_info", (PyCFunction)(void (*)(void))loop_runtime_info,
+     METH_NOARGS, loop_runtime_info_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Every room's methods in one type: the tables are added after creation. */
+int
+pyrsl_loop_add_methods(PyTypeObject *type)
+{
+    PyMethodDef *const tables[] = {
+        loop_own_methods,          pyrsl_loop_schedule_methods,
+        pyrsl_loop_run_methods,    pyrsl_loop_net_methods,
+        pyrsl_stream_loop_methods, pyrsl_accept_loop_methods,
+        pyrsl_dns_loop_methods,
+    };
+    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
+        for (PyMethodDef *def = tables[t]; def->ml_name != NULL; def++) {
+            PyObject *method = PyDescr_NewMethod(type, def);
+            if (method == NULL) {
+                return -1;
+            }
+            int status = PyObject_SetAttrString((PyObject *)type,
+                                                def->ml_name, method);
+            Py_DECREF(method);
+            if (status < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+static PyType_Slot loop_slots[] = {
+    {Py_tp_doc, "The C half of rsloop_c.Loop: queue, timers, I/O."},
+    {Py_tp_new, loop_new},
+    {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_traverse, loop_traverse},
+    {Py_tp_clear, loop_clear},
+    {Py_tp_getset, loop_getset},
+    {0, NULL},
+};
+
+PyType_Spec pyrsl_loop_spec = {
+    .name = "rsloop_c._core.Loop",
+    .basicsize = sizeof(LoopObject),
+    .flags
+    = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = loop_slots,
+};

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "errors.h"
+#include "handle.h"
+#include "loop.h"
+#include "transport.h"
+
+/* asyncio's MAXIMUM_SELECT_TIMEOUT: a sleep is never longer than a day. */
+#define LOOP_SLEEP_SECONDS_MAX (24.0 * 3600.0)
+
+/* time.get_clock_info("monotonic").resolution on Linux. asyncio runs a timer
+ * that is due within one tick of its clock. */
+#define LOOP_CLOCK_RESOLUTION 1e-9
+
+/* --- Waiting for something to do --- */
+
+/* How long this turn may sleep: 0 not at all, -1 until something happens. */
+static int64_t
+loop_timeout_ns(LoopObject *self)
+{
+    if (self->ready.count > 0 || atomic_load(&self->stopping)) {
+        return 0;
+    }
+    if (self->timers.count == 0) {
+        return -1;
+    }
+    double now = (double)rsl_clock_now_ns() * 1e-9;
+    double delay = self->timers.heap[0].when - now;
+    if (!(delay > 0)) {
+        /* NaN never fires, and must not make the loop spin. */
+        return isnan(delay) ? -1 : 0;
+    }
+    if (delay > LOOP_SLEEP_SECONDS_MAX) {
+        delay = LOOP_SLEEP_SECONDS_MAX;
+    }
+    return (int64_t)ceil(delay * 1e9);
+}
+
+static int
+loop_wait_failed(rsl_status status, const rsl_err *err)
+{
+    if (status == RSL_OK) {
+        return 0;
+    }
+    pyrsl_raise(status, err);
+    return -1;
+}
+
+/* Sleep without the token: the runtime thread is driving and will wake us. */
+static int
+loop_sleep(LoopObject *self)
+{
+    int64_t timeout_ns = loop_timeout_ns(self);
+    if (timeout_ns == 0) {
+        return 0;
+    }
+    rsl_err err = {0, NULL};
+    rsl_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = rsl_runtime_sleep(self->rt, timeout_ns, &err);
+    Py_END_ALLOW_THREADS
+    rsl_runtime_drain(self->rt, &self->sink);
+    return loop_wait_failed(status, &err);
+}
+
+/* Wait under the token. A poll that does not sleep keeps the GIL: giving it up
+ * would cost more than the poll, and other threads get it by the switch
+ * interval. One that may sleep asks first, GIL held, while traffic is dense. */
+static int
+loop_wait(LoopObject *self)
+{
+    rsl_err err = {0, NULL};
+    size_t before = self->ready.count;
+    int64_t timeout_ns = loop_timeout_ns(self);
+    rsl_status status = RSL_OK;
+    if (timeout_ns == 0 || self->io_batch) {
+        status = rsl_runtime_wait(self->rt, 0, &err);
+        rsl_runtime_collect(self->rt, &self->sink);
+        if (timeout_ns == 0 || self->ready.count > before
+            || status != RSL_OK) {
+            self->io_batch = self->ready.count > before + 1;
+            return loop_wait_failed(status, &err);
+        }
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = rsl_runtime_wait(self->rt, timeout_ns, &err);
+    Py_END_ALLOW_THREADS
+    rsl_runtime_collect(self->rt, &self->sink);
+    self->io_batch = self->ready.count > before + 1;
+    return loop_wait_failed(status, &err);
+}
+
+static int
+loop_poll(LoopObject *self)
+{
+    rsl_runtime_drain(self->rt, &self->sink);
+    int status;
+    if (rsl_runtime_acquire(self->rt, &self->sink) == RSL_OK) {
+        status = loop_wait(self);
+        /* A wake-up is a message more often than not. */
+        rsl_runtime_drain(self->rt, &self->sink);
+        rsl_runtime_release(self->rt, (unsigned)self->ready.io_count);
+    }
+    else {
+        status = loop_sleep(self);
+    }
+    if (status == 0 && PyErr_CheckSignals() < 0) {
+        status = -1;
+    }
+    return status;
+}
+
+/* --- Running what is due --- */
+
+static int
+loop_queue_timers(LoopObject *self)
+{
+    if (self->timers.count == 0) {
+        return 0;
+    }
+    double limit
+        = (double)rsl_clock_now_ns() * 1e-9 + LOOP_CLOCK_RESOLUTION;
+    TimerHandleObject *timer;
+    while ((timer = pyrsl_timers_take_due(&self->timers, limit)) != NULL) {
+        Py_XSETREF(timer->scheduled, Py_NewRef(Py_False));
+        if (timer->handle.cancelled == Py_True) {
+            Py_DECREF(timer);
+            continue;
+        }
+        rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = timer};
+        if (pyrsl_ready_push(&self->ready, event) < 0) {
+            Py_DECREF(timer);
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* A Handle that is not ours: asyncio's own (signals), or a subclass. */
+static int
+loop_run_foreign(LoopObject *self, PyObject *handle)
+{
+    int cancelled = pyrsl_handle_is_cancelled(self->st, handle);
+    if (cancelled != 0) {
+        return cancelled < 0 ? -1 : 0;
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(handle, self->st->str_run);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Debug mode: remember what runs, report what was slow. */
+static int
+loop_run_timed(LoopObject *self, PyObject *handle)
+{
+    Py_XSETREF(self->current_handle, Py_NewRef(handle));
+    int64_t start_ns = rsl_clock_now_ns();
+    int status = pyrsl_handle_is_ours(self->st, handle)
+                     ? pyrsl_handle_run(self, handle)
+                     : loop_run_foreign(self, handle);
+    double seconds = (double)(rsl_clock_now_ns() - start_ns) * 1e-9;
+    Py_CLEAR(self->current_handle);
+    if (status < 0) {
+        return -1;
+    }
+    PyObject *duration = PyFloat_FromDouble(seconds);
+    if (duration == NULL) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(
+        (PyObject *)self, self->st->str_on_slow_callback, handle, duration,
+        NULL);
+    Py_DECREF(duration);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+loop_run_call(LoopObject *self, PyObject *handle)
+{
+    if (self->debug) {
+        int cancelled = pyrsl_handle_is_cancelled(self->st, handle);
+        if (cancelled != 0) {
+            return cancelled < 0 ? -1 : 0;
+        }
+        return loop_run_timed(self, handle);
+    }
+    if (pyrsl_handle_is_ours(self->st, handle)) {
+        return pyrsl_handle_run(self, handle);
+    }
+    return loop_run_foreign(self, handle);
+}
+
+/* The receiver owns the message; look-ups are the only kind so far. */
+static int
+loop_run_event(LoopObject *self, rsl_event event)
+{
+    int status = 0;
+    switch (rsl_tag_kind(event.tag)) {
+    case RSL_EV_CALL: {
+        PyObject *handle = event.u.ptr;
+        status = loop_run_call(self, handle);
+        Py_DECREF(handle);
+        self->callbacks++;
+        break;
+    }
+    case RSL_EV_READABLE:
+    case RSL_EV_DATA:
+    case RSL_EV_EOF:
+    case RSL_EV_READ_ERROR:
+    case RSL_EV_WRITABLE:
+    case RSL_EV_SENT:
+        status = pyrsl_stream_event(self, event);
+        rsl_runtime_note_busy(self->rt, (unsigned)self->ready.io_count);
+        break;
+    case RSL_EV_ACCEPTABLE:
+    case RSL_EV_ACCEPTED:
+    case RSL_EV_ACCEPT_ERROR:
+        status = pyrsl_accept_event(self, event);
+        break;
+    case RSL_EV_MESSAGE:
+        pyrsl_dns_deliver(self, event.u.ptr);
+        break;
+    case RSL_EV_NONE:
+    case RSL_EV_WATCH:
+        break;
+    }
+    return status;
+}
+
+/* Run what is ready now; what it makes ready waits for the next turn. */
+static int
+loop_run_ready(LoopObject *self)
+{
+    size_t count = self->ready.count;
+    while (count-- > 0 && self->ready.count > 0) {
+        if (loop_run_event(self, pyrsl_ready_take(&self->ready)) < 0) {
+            return -1;
+        }
+        if (rsl_runtime_is_forked(self->rt)) {
+            pyrsl_raise(RSL_FORKED, NULL);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+pyrsl_loop_turn(LoopObject *self)
+{
+    if (loop_poll(self) < 0 || loop_queue_timers(self) < 0) {
+        return -1;
+    }
+    int status = loop_run_ready(self);
+    self->turns++;
+    /* Also after an exception: what was written before it must leave. */
+    if (!rsl_runtime_is_forked(self->rt)) {
+        rsl_runtime_flush(self->rt, &self->sink);
+    }
+    if (status == 0 && self->lost_event) {
+        self->lost_event = false;
+        PyErr_NoMemory();
+        status = -1;
+    }
+    return status;
+}
+
+/* --- Methods --- */
+
+static int
+loop_enter(LoopObject *self)
+{
+    if (self->rt == NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the event loop is not initialized: call "
+                        "super().__init__()");
+        return -1;
+    }
+    rsl_err err = {0, NULL};
+    rsl_status status = rsl_runtime_enter(self->rt, &err);
+    if (status != RSL_OK) {
+        pyrsl_raise(status, &err);
+        return -1;
+    }
+    return 0;
+}
+
+/* The exception in flight survives; messages that came meanwhile are kept. */
+static void
+loop_leave(LoopObject *self)
+{
+    if (rsl_runtime_is_forked(self->rt)) {
+        return;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    rsl_runtime_leave(self->rt);
+    rsl_runtime_drain(self->rt, &self->sink);
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+}
+
+PyDoc_STRVAR(loop_run_turns_doc,
+"_run_turns($self, /)\n--\n\n"
+"Turn until stop() is called: the heart of run_forever().");
+
+static PyObject *
+loop_run_turns(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_enter(self) < 0) {
+        return NULL;
+    }
+    int status;
+    do {
+        status = pyrsl_loop_turn(self);
+    } while (status == 0 && !atomic_load(&self->stopping));
+    loop_leave(self);
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(loop_run_once_doc,
+"_run_once($self, /)\n--\n\n"
+"One turn: wait for I/O or a timer, then run what is ready.");
+
+static PyObject *
+loop_run_once(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_enter(self) < 0) {
+        return NULL;
+    }
+    int status = pyrsl_loop_turn(self);
+    loop_leave(self);
+    if (status < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef pyrsl_loop_run_methods[] = {
+    {"_run_turns", (PyCFunction)(void (*)(void))loop_run_turns, METH_NOARGS,
+     loop_run_turns_doc},
+    {"_run_once", (PyCFunction)(void (*)(void))loop_run_once, METH_NOARGS,
+     loop_run_once_doc},
+    {NULL, NULL, 0, NULL},
+};

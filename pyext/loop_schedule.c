@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "args.h"
+#include "errors.h"
+#include "handle.h"
+#include "loop.h"
+
+/* --- The ready queue --- */
+
+/* Takes `handle`. */
+static int
+loop_push_handle(LoopObject *self, PyObject *handle)
+{
+    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
+    if (pyrsl_ready_push(&self->ready, event) < 0) {
+        Py_DECREF(handle);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+loop_tuple_of(PyObject *const *items, Py_ssize_t count)
+{
+    PyObject *tuple = PyTuple_New(count);
+    if (tuple == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(items[i]));
+    }
+    return tuple;
+}
+
+int
+pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
+                     PyObject *context)
+{
+    PyObject *handle
+        = pyrsl_handle_new(self, self->st->HandleType, callback,
+                           Py_NewRef(args), context);
+    return handle == NULL ? -1 : loop_push_handle(self, handle);
+}
+
+/* asyncio's debug-mode checks, in its own Python. */
+static int
+loop_debug_checks(LoopObject *self, PyObject *callback, const char *method,
+                  bool check_thread)
+{
+    PyObject *result;
+    if (check_thread) {
+        result = PyObject_CallMethodNoArgs((PyObject *)self,
+                                           self->st->str_check_thread);
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    PyObject *name = PyUnicode_FromString(method);
+    if (name == NULL) {
+        return -1;
+    }
+    result = PyObject_CallMethodObjArgs((PyObject *)self,
+                                        self->st->str_check_callback,
+                                        callback, name, NULL);
+    Py_DECREF(name);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+loop_missing(const char *method, const char *what)
+{
+    PyErr_Format(PyExc_TypeError,
+                 "%s() missing required positional argument: '%s'", method,
+                 what);
+    return -1;
+}
+
+/* What call_soon() and call_soon_threadsafe() share: checks and a Handle. */
+static PyObject *
+loop_make_call(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames, const char *method, bool check_thread)
+{
+    PyObject *context;
+    if (pyrsl_args_context(method, args, nargs, kwnames,
+                           self->st->str_context, &context)
+        < 0) {
+        return NULL;
+    }
+    if (nargs < 1) {
+        loop_missing(method, "callback");
+        return NULL;
+    }
+    if (pyrsl_loop_check_closed(self) < 0) {
+        return NULL;
+    }
+    if (self->debug
+        && loop_debug_checks(self, args[0], method, check_thread) < 0) {
+        return NULL;
+    }
+    PyObject *rest = nargs == 1 ? Py_NewRef(self->st->empty_tuple)
+                                : loop_tuple_of(args + 1, nargs - 1);
+    if (rest == NULL) {
+        return NULL;
+    }
+    return pyrsl_handle_new(self, self->st->HandleType, args[0], rest,
+                            context);
+}
+
+PyDoc_STRVAR(loop_call_soon_doc,
+"call_soon($self, callback, /, *args, context=None)\n--\n\n"
+"Arrange for callback(*args) to run on the next turn of the loop.\n\n"
+"Returns a Handle; its cancel() removes the call. Runs in context, or in a\n"
+"copy of the current one. Raises RuntimeError when the loop is closed.");
+
+static PyObject *
+loop_call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
+{
+    PyObject *handle
+        = loop_make_call(self, args, nargs, kwnames, "call_soon", true);
+    if (handle == NULL || loop_push_handle(self, Py_NewRef(handle)) < 0) {
+        Py_XDECREF(handle);
+        return NULL;
+    }
+    return handle;
+}
+
+/* --- From other threads --- */
+
+typedef struct call_msg {
+    rsl_msg msg;
+    PyObject *handle;
+} call_msg;
+
+/* rsl_msg.discard: the mailbox is drained for good, the GIL is held. */
+static void
+call_discard(rsl_msg *msg)
+{
+    call_msg *call = (call_msg *)(void *)msg;
+    Py_DECREF(call->handle);
+    free(call);
+}
+
+void
+pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg)
+{
+    call_msg *call = (call_msg *)(void *)msg;
+    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = call->handle};
+    if (pyrsl_ready_push(&self->ready, event) < 0) {
+        call_discard(msg);
+        self->lost_event = true;
+        return;
+    }
+    free(call);
+}
+
+/* Takes `handle`. */
+static int
+loop_post_handle(LoopObject *self, PyObject *handle)
+{
+    call_msg *call = malloc(sizeof(*call));
+    if (call == NULL) {
+        Py_DECREF(handle);
+        PyErr_NoMemory();
+        return -1;
+    }
+    call->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
+    call->msg.event.u.ptr = &call->msg;
+    call->msg.discard = call_discard;
+    call->handle = handle;
+    rsl_runtime_post(self->rt, &call->msg);
+    return 0;
+}
+
+/* May this thread append to the ready queue itself? The loop's own thread may.
+ * While nobody runs the loop the GIL is lock enough; without one it is not. */
+static bool
+loop_may_append(LoopObject *self)
+{
+    unsigned long id = atomic_load(&self->thread_id);
+#ifdef Py_GIL_DISABLED
+    return id != 0 && id == PyThread_get_thread_ident();
+#else
+    return id == 0 || id == PyThread_get_thread_ident();
+#endif
+}
+
+PyDoc_STRVAR(loop_call_soon_threadsafe_doc,
+"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon() for other threads; wakes the loop when it sleeps.\n\n"
+"Takes no lock. Calls of one thread run in the order they were made.\n"
+"Raises RuntimeError when the loop is closed.");
+
+static PyObject *
+loop_call_soon_threadsafe(LoopObject *self, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *handle = loop_make_call(self, args, nargs, kwnames,
+                                      "call_soon_threadsafe", false);
+    if (handle == NULL) {
+        return NULL;
+    }
+    int status = loop_may_append(self)
+                     ? loop_push_handle(self, Py_NewRef(handle))
+                     : loop_post_handle(self, Py_NewRef(handle));
+    if (status < 0) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    return handle;
+}
+
+/* --- Timers --- */
+
+static double
+loop_now(void)
+{
+    return (double)rsl_clock_now_ns() * 1e-9;
+}
+
+PyDoc_STRVAR(loop_time_doc,
+"time($self, /)\n--\n\n"
+"The loop's clock in seconds: CLOCK_MONOTONIC, as time.monotonic().");
+
+static PyObject *
+loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble(loop_now());
+}
+
+/* A TimerHandle for args[1](*args[2:]) at `when` (taken), in the heap. */
+static PyObject *
+loop_make_timer(LoopObject *self, PyObject *when, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *context)
+{
+    double seconds = PyFloat_AsDouble(when);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        Py_DECREF(when);
+        return NULL;
+    }
+    PyObject *rest = nargs == 2 ? Py_NewRef(self->st->empty_tuple)
+                                : loop_tuple_of(args + 2, nargs - 2);
+    if (rest == NULL) {
+        Py_DECREF(when);
+        return NULL;
+    }
+    TimerHandleObject *timer = (TimerHandleObject *)pyrsl_handle_new(
+        self, self->st->TimerHandleType, args[1], rest, context);
+    if (timer == NULL) {
+        Py_DECREF(when);
+        return NULL;
+    }
+    timer->when = when;
+    if (pyrsl_timers_add(&self->timers, timer, seconds) < 0) {
+        Py_DECREF(timer);
+        return NULL;
+    }
+    Py_XSETREF(timer->scheduled, Py_NewRef(Py_True));
+    return (PyObject *)timer;
+}
+
+static int
+loop_check_timer(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames, const char *method, const char *first,
+                 PyObject **context)
+{
+    if (pyrsl_args_context(method, args, nargs, kwnames,
+                           self->st->str_context, context)
+        < 0) {
+        return -1;
+    }
+    if (nargs < 2) {
+        return loop_missing(method, nargs == 0 ? first : "callback");
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(loop_call_at_doc,
+"call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+"Arrange for callback(*args) to run when time() reaches when (seconds).\n\n"
+"Returns a TimerHandle; its cancel() removes the call at once.");
+
+static PyObject *
+loop_call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames)
+{
+    PyObject *context;
+    if (loop_check_timer(self, args, nargs, kwnames, "call_at", "when",
+                         &context)
+        < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    if (pyrsl_loop_check_closed(self) < 0
+        || (self->debug
+            && loop_debug_checks(self, args[1], "call_at", true) < 0)) {
+        return NULL;
+    }
+    return loop_make_timer(self, Py_NewRef(args[0]), args, nargs, context);
+}
+
+/* time() + delay, as Python adds them. */
+static PyObject *
+loop_deadline(PyObject *delay)
+{
+    double now = loop_now();
+    if (PyFloat_CheckExact(delay)) {
+        return PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
+    }
+    PyObject *base = PyFloat_FromDouble(now);
+    if (base == NULL) {
+        return NULL;
+    }
+    PyObject *when = PyNumber_Add(base, delay);
+    Py_DECREF(base);
+    return when;
+}
+
+PyDoc_STRVAR(loop_call_later_doc,
+"call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+"Arrange for callback(*args) to run after delay seconds.\n\n"
+"Returns a TimerHandle; its cancel() removes the call at once.");
+
+static PyObject *
+loop_call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    PyObject *context;
+    if (loop_check_timer(self, args, nargs, kwnames, "call_later", "delay",
+                         &context)
+        < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    PyObject *when = loop_deadline(args[0]);
+    if (when == NULL) {
+        return NULL;
+    }
+    if (pyrsl_loop_check_closed(self) < 0
+        || (self->debug
+            && loop_debug_checks(self, args[1], "call_at", true) < 0)) {
+        Py_DECREF(when);
+        return NULL;
+    }
+    return loop_make_timer(self, when, args, nargs, context);
+}
+
+/* --- Futures and tasks --- */
+
+PyDoc_STRVAR(loop_create_future_doc,
+"create_future($self, /)\n--\n\n"
+"A new asyncio.Future of this loop.");
+
+static PyObject *
+loop_create_future(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    module_state *st = ((LoopObject *)self)->st;
+    PyObject *args[] = {self};
+    return PyObject_Vectorcall(st->Future, args, 0, st->kwnames_loop);
+}
+
+/* Arguments that every supported asyncio.Task takes; others go to CPython's
+ * create_task(), which knows its own version. */
+static bool
+loop_task_keywords_known(LoopObject *self, PyObject *kwnames)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
+        if (keyword == self->st->str_name) {
+            continue;
+        }
+#if PY_VERSION_HEX >= 0x030B0000
+        if (keyword == self->st->str_context) {
+            continue;
+        }
+#endif
+        return false;
+    }
+    return true;
+}
+
+enum { TASK_KEYWORDS_MAX = 2 };
+
+/* Task(coro, loop=self, **given) */
+static PyObject *
+loop_new_task(LoopObject *self, PyObject *coro, PyObject *const *values,
+              PyObject *kwnames)
+{
+    Py_ssize_t given = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    PyObject *stack[2 + TASK_KEYWORDS_MAX] = {coro, (PyObject *)self};
+    if (given == 0) {
+        return PyObject_Vectorcall(self->st->Task, stack, 1,
+                                   self->st->kwnames_loop);
+    }
+    PyObject *names = PyTuple_New(given + 1);
+    if (names == NULL) {
+        return NULL;
+    }
+    PyTuple_SET_ITEM(names, 0, Py_NewRef(self->st->str_loop));
+    for (Py_ssize_t i = 0; i < given; i++) {
+        PyTuple_SET_ITEM(names, i + 1,
+                         Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
+        stack[2 + i] = values[i];
+    }
+    PyObject *task = PyObject_Vectorcall(self->st->Task, stack, 1, names);
+    Py_DECREF(names);
+    return task;
+}
+
+/* BaseEventLoop.create_task(self, *args, **kwargs) */
+static PyObject *
+loop_inherited_create_task(LoopObject *self, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *method = PyObject_GetAttr(self->st->BaseEventLoop,
+                                        self->st->str_create_task);
+    if (method == NULL) {
+        return NULL;
+    }
+    Py_ssize_t total
+        = nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
+    PyObject **stack = PyMem_Malloc((size_t)(total + 1) * sizeof(*stack));
+    if (stack == NULL) {
+        Py_DECREF(method);
+        return PyErr_NoMemory();
+    }
+    stack[0] = (PyObject *)self;
+    for (Py_ssize_t i = 0; i < total; i++) {
+        stack[i + 1] = args[i];
+    }
+    PyObject *task = PyObject_Vectorcall(method, stack, (size_t)nargs + 1,
+                                         kwnames);
+    PyMem_Free(stack);
+    Py_DECREF(method);
+    return task;
+}
+
+PyDoc_STRVAR(loop_create_task_doc,
+"create_task($self, coro, **kwargs)\n--\n\n"
+"Schedule a coroutine; returns its Task (or what the task factory makes).\n\n"
+"Keywords are those of asyncio's create_task() on this Python.");
+
+static PyObject *
+loop_create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    Py_ssize_t given = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    if (nargs != 1 || self->task_factory != Py_None
+        || given > TASK_KEYWORDS_MAX
+        || (given > 0 && !loop_task_keywords_known(self, kwnames))) {
+        return loop_inherited_create_task(self, args, nargs, kwnames);
+    }
+    if (pyrsl_loop_check_closed(self) < 0) {
+        return NULL;
+    }
+    return loop_new_task(self, args[0], args + 1, kwnames);
+}
+
+/* --- What CPython's own loop code calls --- */
+
+PyDoc_STRVAR(loop_add_callback_doc,
+"_add_callback($self, handle, /)\n--\n\n"
+"Append a Handle to the ready queue unless it was cancelled.");
+
+static PyObject *
+loop_add_callback(LoopObject *self, PyObject *handle)
+{
+    if (!PyObject_TypeCheck(handle,
+                            (PyTypeObject *)self->st->AsyncioHandle)) {
+        PyErr_Format(PyExc_TypeError, "a Handle is required, not %.200s",
+                     Py_TYPE(handle)->tp_name);
+        return NULL;
+    }
+    int cancelled = pyrsl_handle_is_cancelled(self->st, handle);
+    if (cancelled < 0
+        || (cancelled == 0 && loop_push_handle(self, Py_NewRef(handle)) < 0)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(loop_timer_handle_cancelled_doc,
+"_timer_handle_cancelled($self, handle, /)\n--\n\n"
+"asyncio.TimerHandle's notice of its cancellation. Our TimerHandle leaves the\n"
+"heap in cancel() itself.");
+
+static PyObject *
+loop_timer_handle_cancelled(PyObject *Py_UNUSED(self),
+                            PyObject *Py_UNUSED(handle))
+{
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(loop_write_to_self_doc,
+"_write_to_self($self, /)\n--\n\n"
+"Wake the loop if it sleeps. Any thread.");
+
+static PyObject *
+loop_write_to_self(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->rt != NULL) {
+        rsl_runtime_wake(self->rt);
+    }
+    Py_RETURN_NONE;
+}
+
+#define FASTCALL(name, function, doc)                          \
+    {name, (PyCFunction)(void (*)(void))function,              \
+     METH_FASTCALL | METH_KEYWORDS, doc}
+
+PyMethodDef pyrsl_loop_schedule_methods[] = {
+    FASTCALL("call_soon", loop_call_soon, loop_call_soon_doc),
+    FASTCALL("call_soon_threadsafe", loop_call_soon_threadsafe,
+             loop_call_soon_threadsafe_doc),
+    FASTCALL("call_later", loop_call_later, loop_call_later_doc),
+    FASTCALL("call_at", loop_call_at, loop_call_at_doc),
+    FASTCALL("create_task", loop_create_task, loop_create_task_doc),
+    {"time", loop_time, METH_NOARGS, loop_time_doc},
+    {"create_future", loop_create_future, METH_NOARGS,
+     loop_create_future_doc},
+    {"_add_callback", (PyCFunction)(void (*)(void))loop_add_callback, METH_O,
+     loop_add_callback_doc},
+    {"_timer_handle_cancelled", loop_timer_handle_cancelled, METH_O,
+     loop_timer_handle_cancelled_doc},
+    {"_write_to_self", (PyCFunction)(void (*)(void))loop_write_to_self,
+     METH_NOARGS, loop_write_to_self_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* module.c - rsloop_c._core: multi-phase init, one state per interpreter. */
+#include <stddef.h>
+
+#include <rsl/runtime.h>
+
+#include "handle.h"
+#include "loop.h"
+#include "transport.h"
+
+#ifndef RSL_VERSION
+#error "the build must define RSL_VERSION"
+#endif
+#ifndef RSL_LIBURING_VERSION
+#define RSL_LIBURING_VERSION "unknown"
+#endif
+#ifndef RSL_MBEDTLS_VERSION
+#define RSL_MBEDTLS_VERSION "unknown"
+#endif
+#ifndef RSL_BUILD_TYPE
+#define RSL_BUILD_TYPE "unknown"
+#endif
+
+typedef struct asyncio_piece {
+    size_t offset;
+    const char *module;
+    const char *name;
+} asyncio_piece;
+
+#define PIECE(field, module, name) \
+    {offsetof(module_state, field), module, name}
+
+static const asyncio_piece asyncio_pieces[] = {
+    PIECE(Task, "asyncio", "Task"),
+    PIECE(Future, "asyncio", "Future"),
+    PIECE(BufferedProtocol, "asyncio", "BufferedProtocol"),
+    PIECE(Protocol, "asyncio", "Protocol"),
+    PIECE(TransportSocket, "asyncio.trsock", "TransportSocket"),
+    PIECE(BaseEventLoop, "asyncio.base_events", "BaseEventLoop"),
+    PIECE(AsyncioHandle, "asyncio", "Handle"),
+    PIECE(AsyncioTimerHandle, "asyncio", "TimerHandle"),
+    PIECE(AsyncioTransport, "asyncio", "Transport"),
+    PIECE(socket_type, "socket", "socket"),
+    PIECE(extract_stack, "asyncio.format_helpers", "extract_stack"),
+    PIECE(logger, "asyncio.log", "logger"),
+    PIECE(set_result_unless_cancelled, "asyncio.futures",
+          "_set_result_unless_cancelled"),
+};
+
+static int
+state_import(module_state *st)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
+        const asyncio_piece *piece = &asyncio_pieces[i];
+        PyObject *module = PyImport_ImportModule(piece->module);
+        if (module == NULL) {
+            return -1;
+        }
+        PyObject *value = PyObject_GetAttrString(module, piece->name);
+        Py_DECREF(module);
+        if (value == NULL) {
+            return -1;
+        }
+        *(PyObject **)(void *)((char *)st + piece->offset) = value;
+    }
+    return 0;
+}
+
+static int
+state_names(module_state *st)
+{
+#define PYRSL_INTERN(field, text)                            \
+    st->str_##field = PyUnicode_InternFromString(text);      \
+    if (st->str_##field == NULL) {                           \
+        return -1;                                           \
+    }
+    PYRSL_NAMES(PYRSL_INTERN)
+#undef PYRSL_INTERN
+    st->empty_tuple = PyTuple_New(0);
+    st->kwnames_loop = PyTuple_Pack(1, st->str_loop);
+    return st->empty_tuple == NULL || st->kwnames_loop == NULL ? -1 : 0;
+}
+
+static PyTypeObject *
+module_type(PyObject *module, PyType_Spec *spec, PyObject *bases)
+{
+    return (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, bases);
+}
+
+static int
+module_types(PyObject *module, module_state *st)
+{
+    st->LoopType = module_type(module, &pyrsl_loop_spec, NULL);
+    if (st->LoopType == NULL || pyrsl_loop_add_methods(st->LoopType) < 0
+        || pyrsl_handle_types(module, st) < 0) {
+        return -1;
+    }
+    PyObject *bases = PyTuple_Pack(1, st->AsyncioTransport);
+    if (bases == NULL) {
+        return -1;
+    }
+    st->StreamTransportType
+        = module_type(module, &pyrsl_stream_transport_spec, bases);
+    Py_DECREF(bases);
+    if (st->StreamTransportType == NULL) {
+        return -1;
+    }
+    return PyModule_AddType(module, st->LoopType) < 0
+                   || PyModule_AddType(module, st->HandleType) < 0
+                   || PyModule_AddType(module, st->TimerHandleType) < 0
+                   || PyModule_AddType(module, st->StreamTransportType) < 0
+               ? -1
+               : 0;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    module_state *st = PyModule_GetState(module);
+    if (state_import(st) < 0 || state_names(st) < 0
+        || module_types(module, st) < 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "__version__", RSL_VERSION);
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    module_state *st = PyModule_GetState(module);
+    Py_VISIT(st->LoopType);
+    Py_VISIT(st->HandleType);
+    Py_VISIT(st->TimerHandleType);
+    Py_VISIT(st->StreamTransportType);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
+        Py_VISIT(*(PyObject **)(void *)((char *)st
+                                        + asyncio_pieces[i].offset));
+    }
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    module_state *st = PyModule_GetState(module);
+    Py_CLEAR(st->LoopType);
+    Py_CLEAR(st->HandleType);
+    Py_CLEAR(st->TimerHandleType);
+    Py_CLEAR(st->StreamTransportType);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
+        Py_CLEAR(*(PyObject **)(void *)((char *)st
+                                        + asyncio_pieces[i].offset));
+    }
+#define PYRSL_CLEAR_NAME(field, text) Py_CLEAR(st->str_##field);
+    PYRSL_NAMES(PYRSL_CLEAR_NAME)
+#undef PYRSL_CLEAR_NAME
+    Py_CLEAR(st->empty_tuple);
+    Py_CLEAR(st->kwnames_loop);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    (void)module_clear(module);
+}
+
+PyDoc_STRVAR(build_info_doc,
+"build_info($module, /)\n--\n\n"
+"How this extension was built: versions of what went into it, as a dict.");
+
+static PyObject *
+build_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *free_threaded = Py_True;
+#else
+    PyObject *free_threaded = Py_False;
+#endif
+    return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:(sss)}",
+                         "version", RSL_VERSION, "python", PY_VERSION,
+                         "compiler", __VERSION__, "build_type",
+                         RSL_BUILD_TYPE, "liburing", RSL_LIBURING_VERSION,
+                         "mbedtls_headers", RSL_MBEDTLS_VERSION,
+                         "free_threaded", free_threaded, "backends", "auto",
+                         "io_uring", "epoll");
+}
+
+PyDoc_STRVAR(probe_doc,
+"probe($module, /)\n--\n\n"
+"Which backend a new loop would use, and why, as a dict.");
+
+static PyMethodDef module_methods[] = {
+    {"build_info", build_info, METH_NOARGS, build_info_doc},
+    {"probe", pyrsl_probe, METH_NOARGS, probe_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+PyDoc_STRVAR(module_doc,
+"The C core of rsloop_c. Use the package rsloop_c; this is its inside.");
+
+struct PyModuleDef pyrsl_module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "rsloop_c._core",
+    .m_doc = module_doc,
+    .m_size = sizeof(module_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+module_state *
+pyrsl_state_of_type(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    PyObject *module = PyType_GetModuleByDef(type, &pyrsl_module_def);
+    return module == NULL ? NULL : PyModule_GetState(module);
+#else
+    /* PyType_GetModuleByDef() of 3.11, over the public MRO. */
+    PyObject *mro = type->tp_mro;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        if ((base->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0) {
+            continue;
+        }
+        PyObject *module = ((PyHeapTypeObject *)base)->ht_module;
+        if (module != NULL
+            && PyModule_GetDef(module) == &pyrsl_module_def) {
+            return PyModule_GetState(module);
+        }
+    }
+    PyErr_SetString(PyExc_TypeError, "not a type of rsloop_c._core");
+    return NULL;
+#endif
+}
+
+PyMODINIT_FUNC
+PyInit__core(void);
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&pyrsl_module_def);
+}

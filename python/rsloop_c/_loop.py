@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event loop: C in front, CPython's own selector loop behind.
+
+What runs per byte, per callback or per accepted connection is in _core.Loop.
+What runs once a connection or less is inherited from asyncio, which reaches
+the C side through the methods that it would call on itself (_add_reader,
+_start_serving, _make_socket_transport, ...).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from asyncio import base_events, constants, events, format_helpers, sslproto
+from asyncio.log import logger
+from asyncio.unix_events import _UnixSelectorEventLoop
+
+from . import _core
+from ._dns import ResolverMixin
+from ._subprocess import SubprocessMixin
+from ._transport_cold import TransportColdMixin
+
+# 3.14 (and late 3.13) say whether the repr may show arguments.
+_FORMAT_TAKES_DEBUG = bool(
+    getattr(format_helpers._format_callback_source, "__kwdefaults__", None)
+)
+
+
+class _NoSelector:
+    """Stands where BaseSelectorEventLoop keeps its selector; I/O is in C."""
+
+    def close(self):
+        pass
+
+
+class Loop(
+    _core.Loop,
+    ResolverMixin,
+    SubprocessMixin,
+    TransportColdMixin,
+    _UnixSelectorEventLoop,
+):
+    """An asyncio event loop whose scheduling and stream I/O are native.
+
+    backend is "io_uring", "epoll" or "auto"; None takes RSLOOP_C_BACKEND or
+    "auto". Raises ValueError for another name and OSError when the system
+    refuses what every loop needs (descriptors, memory).
+    """
+
+    def __init__(self, backend=None):
+        self._open_runtime(backend)
+        try:
+            super().__init__(selector=_NoSelector())
+        except BaseException:
+            self._closed = True
+            self._close_runtime()
+            raise
+
+    # --- Running -----------------------------------------------------------
+
+    def run_forever(self):
+        """Run until stop() is called (asyncio.AbstractEventLoop)."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        old_agen_hooks = sys.get_asyncgen_hooks()
+        old_wakeup_fd = None
+        try:
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,
+                finalizer=self._asyncgen_finalizer_hook,
+            )
+            events._set_running_loop(self)
+            old_wakeup_fd = self._watch_signals()
+            if self._has_own_run_once():
+                while True:
+                    self._run_once()
+                    if self._stopping:
+                        break
+            else:
+                self._run_turns()
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._unwatch_signals(old_wakeup_fd)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*old_agen_hooks)
+
+    def _has_own_run_once(self):
+        """Did a subclass or a test replace _run_once()?"""
+        return (
+            "_run_once" in self.__dict__
+            or type(self)._run_once is not _core.Loop._run_once
+        )
+
+    def _watch_signals(self):
+        """Make signals wake the loop even when another thread takes them.
+
+        Returns the wakeup fd that was set before, None off the main thread.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        try:
+            return signal.set_wakeup_fd(
+                self._csock.fileno(), warn_on_full_buffer=False
+            )
+        except ValueError:  # a subinterpreter's main thread
+            return None
+
+    def _unwatch_signals(self, old_wakeup_fd):
+        # With handlers of its own the loop keeps the fd, as asyncio does.
+        if old_wakeup_fd is None or (
+            old_wakeup_fd == -1 and self._signal_handlers
+        ):
+            return
+        try:
+            signal.set_wakeup_fd(old_wakeup_fd)
+        except (ValueError, OSError):  # closed by its owner meanwhile
+            signal.set_wakeup_fd(-1)
+
+    def remove_signal_handler(self, sig):
+        """Remove a handler for a signal; True if there was one."""
+        removed = super().remove_signal_handler(sig)
+        # asyncio gives up the wakeup fd with the last handler; a running loop
+        # still needs it to hear of Ctrl-C.
+        if removed and not self._signal_handlers and self.is_running():
+            self._watch_signals()
+        return removed
+
+    def close(self):
+        """Close the loop; idempotent. Raises RuntimeError while it runs."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        super().close()
+        self._close_runtime()
+
+    # --- Reports of the C side ---------------------------------------------
+
+    def _on_handle_error(self, handle, exc):
+        """A callback raised: the report of asyncio.Handle._run()."""
+        options = {"debug": self._debug} if _FORMAT_TAKES_DEBUG else {}
+        source = format_helpers._format_callback_source(
+            handle._callback, handle._args, **options
+        )
+        context = {
+            "message": f"Exception in callback {source}",
+            "exception": exc,
+            "handle": handle,
+        }
+        if handle._source_traceback:
+            context["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(context)
+
+    def _on_slow_callback(self, what, duration):
+        """Debug mode: `what` (a Handle or a transport) ran for duration s."""
+        if duration < self.slow_callback_duration:
+            return
+        if isinstance(what, events.Handle):
+            what = base_events._format_handle(what)
+        logger.warning("Executing %s took %.3f seconds", what, duration)
+
+    # --- Extension points of asyncio's loop --------------------------------
+
+    def _ensure_fd_no_transport(self, fd):
+        fileno = fd
+        if not isinstance(fileno, int):
+            try:
+                fileno = int(fileno.fileno())
+            except (AttributeError, TypeError, ValueError):
+                raise ValueError(f"Invalid file object: {fd!r}") from None
+        transport = self._transport_for_fd(fileno)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(
+                f"File descriptor {fd!r} is used by transport {transport!r}"
+            )
+        super()._ensure_fd_no_transport(fd)
+
+    def _make_ssl_transport(
+        self,
+        rawsock,
+        protocol,
+        sslcontext,
+        waiter=None,
+        *,
+        server_side=False,
+        server_hostname=None,
+        extra=None,
+        server=None,
+        ssl_handshake_timeout=constants.SSL_HANDSHAKE_TIMEOUT,
+        **timeouts,  # 3.11: ssl_shutdown_timeout
+    ):
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            **timeouts,
+        )
+        self._make_socket_transport(
+            rawsock, ssl_protocol, extra=extra, server=server
+        )
+        return ssl_protocol._app_transport
+
+    async def _sendfile_native(self, transp, file, offset, count):
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        # The transport's fd belongs to the C side; readiness of a duplicate
+        # can be watched beside it.
+        sock = transp._sock.dup()
+        try:
+            return await self.sock_sendfile(
+                sock, file, offset, count, fallback=False
+            )
+        finally:
+            self._remove_writer(sock.fileno())
+            sock.close()
+            transp._reset_empty_waiter()
+            if resume_reading:
+                transp.resume_reading()
