@@ -151,6 +151,23 @@ loop_run_foreign(LoopObject *self, PyObject *handle)
     return result == NULL ? -1 : 0;
 }
 
+/* Debug mode: tell Python how long `what` ran; it logs what was slow. */
+static int
+loop_report_duration(LoopObject *self, PyObject *what, int64_t start_ns)
+{
+    PyObject *duration
+        = PyFloat_FromDouble((double)(rsl_clock_now_ns() - start_ns) * 1e-9);
+    if (duration == NULL) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(
+        (PyObject *)self, self->st->str_on_slow_callback, what, duration,
+        NULL);
+    Py_DECREF(duration);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 /* Debug mode: remember what runs, report what was slow. */
 static int
 loop_run_timed(LoopObject *self, PyObject *handle)
@@ -160,21 +177,8 @@ loop_run_timed(LoopObject *self, PyObject *handle)
     int status = pyrsl_handle_is_ours(self->st, handle)
                      ? pyrsl_handle_run(self, handle)
                      : loop_run_foreign(self, handle);
-    double seconds = (double)(rsl_clock_now_ns() - start_ns) * 1e-9;
     Py_CLEAR(self->current_handle);
-    if (status < 0) {
-        return -1;
-    }
-    PyObject *duration = PyFloat_FromDouble(seconds);
-    if (duration == NULL) {
-        return -1;
-    }
-    PyObject *result = PyObject_CallMethodObjArgs(
-        (PyObject *)self, self->st->str_on_slow_callback, handle, duration,
-        NULL);
-    Py_DECREF(duration);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return status < 0 ? -1 : loop_report_duration(self, handle, start_ns);
 }
 
 static int
@@ -191,6 +195,22 @@ loop_run_call(LoopObject *self, PyObject *handle)
         return pyrsl_handle_run(self, handle);
     }
     return loop_run_foreign(self, handle);
+}
+
+/* Debug mode: report a transport whose callbacks took long. */
+static int
+loop_run_stream_timed(LoopObject *self, rsl_event event)
+{
+    rsl_conn *conn = rsl_conn_find(self->rt, rsl_tag_id(event.tag));
+    PyObject *owner
+        = Py_NewRef(conn == NULL ? Py_None : rsl_conn_owner(conn));
+    int64_t start_ns = rsl_clock_now_ns();
+    int status = pyrsl_stream_event(self, event);
+    if (status == 0) {
+        status = loop_report_duration(self, owner, start_ns);
+    }
+    Py_DECREF(owner);
+    return status;
 }
 
 /* The receiver owns the message; look-ups are the only kind so far. */
@@ -212,7 +232,8 @@ loop_run_event(LoopObject *self, rsl_event event)
     case RSL_EV_READ_ERROR:
     case RSL_EV_WRITABLE:
     case RSL_EV_SENT:
-        status = pyrsl_stream_event(self, event);
+        status = self->debug ? loop_run_stream_timed(self, event)
+                             : pyrsl_stream_event(self, event);
         rsl_runtime_note_busy(self->rt, (unsigned)self->ready.io_count);
         break;
     case RSL_EV_ACCEPTABLE:

@@ -162,6 +162,8 @@ class Loop(
             return
         if isinstance(what, events.Handle):
             what = base_events._format_handle(what)
+        elif what is None:
+            what = "<closed transport>"
         logger.warning("Executing %s took %.3f seconds", what, duration)
 
     # --- Extension points of asyncio's loop --------------------------------
