@@ -55,12 +55,12 @@ quietly() {
         die "cannot write to ${TMPDIR:-/tmp}: is the disk full?"
     "$@" >"$log" 2>&1 </dev/null || status=$?
     if [ "$status" -ne 0 ]; then
-        tail -n 40 "$log" >&2 || true
         if grep -q 'No space left on device' "$log"; then
             what="$what failed: the disk is full"
         elif grep -qE 'Temporary failure (in name )?resolving|Could not resolve|Failed to establish a new connection|Network is unreachable|Connection timed out' "$log"; then
             what="$what failed: no network"
         else
+            tail -n 40 "$log" >&2 || true
             what="$what failed (its last lines are above)"
         fi
     fi
@@ -94,23 +94,22 @@ install_packages() {
     say "installing $*"
     as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
     # A broken third-party list is no reason to stop; the install will tell.
-    (quietly "apt-get update" "${as_root[@]}" update) || true
+    (quietly "apt-get update" "${as_root[@]}" -o APT::Update::Error-Mode=any update) ||
+        say "going on without"
     quietly "apt-get install $*" "${as_root[@]}" install -y --no-install-recommends "$@"
 }
 
-# private_apt FOLDER SUITE - give FOLDER an apt of its own, which knows only
-# Debian SUITE; `apt_in FOLDER apt-get ARG...` uses it. It needs no root and leaves the
+# private_apt FOLDER SUITE deb|deb-src - give FOLDER an apt of its own, which
+# knows only Debian SUITE; `apt_in FOLDER apt-get ARG...` uses it. It needs no root and leaves the
 # system's lists alone.
 private_apt() {
-    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg kind
+    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     local mirror=${RSLOOP_C_DEBIAN_MIRROR:-http://deb.debian.org/debian}
     [ -f "$keyring" ] || install_packages debian-archive-keyring
     mkdir -p "$1"/etc/{apt.conf.d,preferences.d,trusted.gpg.d} \
         "$1"/state/lists/partial "$1"/cache/archives/partial
     : >"$1/status"
-    for kind in deb deb-src; do
-        echo "$kind [signed-by=$keyring] $mirror $2 main"
-    done >"$1/etc/sources.list"
+    echo "$3 [signed-by=$keyring] $mirror $2 main" >"$1/etc/sources.list"
     quietly "reading the package lists of $mirror $2" apt_in "$1" apt-get update
 }
 
@@ -140,8 +139,9 @@ except ImportError as error:
 paths = s.get_path("include"), s.get_path("platinclude"), s.get_config_var("INCLUDEPY")
 if not any(os.path.exists(os.path.join(p, "Python.h")) for p in paths):
     sys.exit("has no headers")
+print("usable")
 PYTHON
-    ); then
+    ) && [ "$answer" = usable ]; then
         return 0
     fi
     answer=$(tail -n 1 <<<"$answer")
