@@ -41,9 +41,7 @@ handle_dealloc(HandleObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (self->weakreflist != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
+    PyObject_ClearWeakRefs((PyObject *)self);
     handle_slots_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
@@ -258,6 +256,18 @@ layout_check(PyObject *base, const slot_place *places, size_t size)
     return 0;
 }
 
+/* Where weak references to a Handle are kept. */
+static bool
+layout_weakrefs_known(PyTypeObject *type)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    return type->tp_weaklistoffset
+           == (Py_ssize_t)offsetof(HandleObject, weakreflist);
+#else
+    return (type->tp_flags & Py_TPFLAGS_MANAGED_WEAKREF) != 0;
+#endif
+}
+
 static PyTypeObject *
 handle_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
@@ -275,8 +285,7 @@ pyrsl_handle_types(PyObject *module, module_state *st)
 {
     if (layout_check(st->AsyncioHandle, handle_places, sizeof(HandleObject))
             < 0
-        || ((PyTypeObject *)st->AsyncioHandle)->tp_weaklistoffset
-               != (Py_ssize_t)offsetof(HandleObject, weakreflist)
+        || !layout_weakrefs_known((PyTypeObject *)st->AsyncioHandle)
         || layout_check(st->AsyncioTimerHandle, timer_places,
                         offsetof(TimerHandleObject, place))
                < 0) {
@@ -317,7 +326,9 @@ pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
     self->loop = Py_NewRef(loop);
     self->repr = Py_NewRef(Py_None);
     self->source_traceback = NULL;
+#if PY_VERSION_HEX < 0x030C0000
     self->weakreflist = NULL;
+#endif
     if (type == loop->st->TimerHandleType) {
         TimerHandleObject *timer = (TimerHandleObject *)self;
         timer->scheduled = Py_NewRef(Py_False);

@@ -21,7 +21,9 @@ typedef struct HandleObject {
     PyObject *loop;
     PyObject *repr; /* debug mode: what it was before it was cancelled */
     PyObject *source_traceback;
-    PyObject *weakreflist;
+#if PY_VERSION_HEX < 0x030C0000
+    PyObject *weakreflist; /* in front of the object from 3.12 on */
+#endif
 } HandleObject;
 
 #define TIMER_NOT_QUEUED SIZE_MAX
