@@ -54,4 +54,18 @@ rsl_list_remove(rsl_list *link)
     rsl_list_init(link);
 }
 
+/* Move everything in `from` to the end of `to`. */
+static inline void
+rsl_list_splice(rsl_list *to, rsl_list *from)
+{
+    if (rsl_list_is_empty(from)) {
+        return;
+    }
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    rsl_list_init(from);
+}
+
 #endif

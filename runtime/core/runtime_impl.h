@@ -40,10 +40,13 @@ struct rsl_runtime {
     rsl_id_table listeners; /* [L] */
     rsl_list dirty;         /* [L] conns with output to send this turn */
     rsl_list closing;       /* [L] conns that wait for the token to close */
-    rsl_sink *flush_sink;   /* [L] where rsl_conn_sent() emits, while set */
+    rsl_sink *flush_sink;   /* [L] where rsl_conn_sent() emits: the sink of
+                             * flush or collect, else post_sink */
+    rsl_sink post_sink;     /* [L] keeps events for the next drain */
 
     bool has_token;            /* [L] the loop thread holds it */
     bool in_run;               /* [L] between enter and leave */
+    bool closed;               /* [L] after rsl_runtime_close() */
     unsigned drained;          /* [L] events that the last drain emitted */
     atomic_bool stopping;      /* [A] leave() waits: steal() returns before
                                 * its next conn */
@@ -58,5 +61,19 @@ struct rsl_runtime {
     atomic_uint_fast64_t takeovers;    /* [A] */
     atomic_uint_fast64_t stolen_bytes; /* [A] */
 };
+
+/* net/resolver.c: accept NULL; wait for no look-up. */
+void rsl_resolver_free(rsl_resolver *resolver);
+
+typedef rsl_status (*rsl_backend_open_fn)(rsl_runtime *rt,
+                                          rsl_backend_kind wanted,
+                                          rsl_backend **out,
+                                          const char **reason,
+                                          int *reason_errno, rsl_err *err);
+
+/* rsl_runtime_new() with another way to make the backend: tests. */
+rsl_status rsl_runtime_new_on(const rsl_config *config,
+                              rsl_backend_open_fn open_backend,
+                              rsl_runtime **out, rsl_err *err);
 
 #endif

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* turn.c - one turn of the loop thread: drain, acquire, drain, wait, collect,
+ * release, run (the caller's), flush.
+ *
+ * Nobody waits for the token. When the runtime thread has it, this thread
+ * runs what came by mailbox and then sleeps on the mailbox alone. */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "core/post.h"
+#include "core/runtime_impl.h"
+#include "core/thread.h"
+#include "core/tick.h"
+#include "net/conn_impl.h"
+
+/* A batch's array lives on the stack; io_uring submits it in one call. */
+enum { FLUSH_BATCH = 128 };
+
+/* A conn that was sent in part queues again. Those that still do after so
+ * many rounds go on in the next turn, for the others' sake. */
+enum { FLUSH_ROUNDS = 4 };
+
+/* Bytes that the runtime thread read: they count as on their way until the
+ * receiver says rsl_conn_received(). */
+static void
+turn_deliver_data(rsl_runtime *rt, rsl_event event, rsl_sink *sink)
+{
+    rsl_conn *conn = rsl_conn_find(rt, rsl_tag_id(event.tag));
+    rsl_chunk *chunk = event.u.ptr;
+
+    atomic_fetch_sub(&rt->stolen_bytes_queued, chunk->len);
+    if (conn == NULL) {
+        rsl_chunk_release(rt, chunk);
+        return;
+    }
+    atomic_fetch_sub(&conn->stolen_bytes, chunk->len);
+    conn->queued_events++;
+    rt->drained++;
+    sink->emit(sink, event);
+}
+
+static void
+turn_deliver(rsl_runtime *rt, rsl_msg *msg, rsl_sink *sink)
+{
+    rsl_event event = rsl_event_open(msg);
+
+    switch (rsl_tag_kind(event.tag)) {
+    case RSL_EV_DATA:
+        turn_deliver_data(rt, event, sink);
+        return;
+    case RSL_EV_EOF:
+    case RSL_EV_READ_ERROR:
+    case RSL_EV_READABLE:
+    case RSL_EV_WRITABLE:
+    case RSL_EV_SENT:
+        if (rsl_conn_find(rt, rsl_tag_id(event.tag)) == NULL) {
+            return; /* closed while the news was on its way */
+        }
+        break;
+    case RSL_EV_NONE:
+    case RSL_EV_CALL:
+    case RSL_EV_ACCEPTABLE:
+    case RSL_EV_ACCEPTED:
+    case RSL_EV_ACCEPT_ERROR:
+    case RSL_EV_WATCH:
+    case RSL_EV_MESSAGE:
+        break;
+    }
+    rt->drained++;
+    sink->emit(sink, event);
+}
+
+void
+rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
+{
+    rsl_msg *msg = rsl_mailbox_take(&rt->mailbox);
+
+    rt->drained = 0;
+    while (msg != NULL) {
+        rsl_msg *next = msg->next;
+        turn_deliver(rt, msg, sink);
+        msg = next;
+    }
+}
+
+/* While the runtime thread steals and this one has something to run, polling
+ * would only compete; but what the runtime thread ignores must not starve. */
+static bool
+turn_leaves_poll(const rsl_runtime *rt)
+{
+    int64_t busy_since_ns;
+
+    if (rt->drained == 0 || !atomic_load(&rt->sticky)) {
+        return false;
+    }
+    busy_since_ns = atomic_load(&rt->busy_since_ns);
+    return busy_since_ns != 0 &&
+           rsl_clock_now_ns() - busy_since_ns < RSL_STICKY_POLL_NS;
+}
+
+rsl_status
+rsl_runtime_acquire(rsl_runtime *rt, rsl_sink *sink)
+{
+    assert(rt->in_run && !rt->has_token);
+    if (turn_leaves_poll(rt) ||
+        !rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP)) {
+        return RSL_BUSY;
+    }
+    rt->has_token = true;
+    rsl_runtime_drain(rt, sink);
+    rsl_conn_close_pending(rt);
+    return RSL_OK;
+}
+
+rsl_status
+rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
+{
+    rsl_status status;
+    bool parked;
+
+    assert(rt->has_token);
+    if (!rsl_list_is_empty(&rt->dirty)) {
+        timeout_ns = 0; /* output is still to be sent */
+    }
+    parked = timeout_ns != 0 && rsl_mailbox_park(&rt->mailbox);
+    if (!parked) {
+        timeout_ns = 0;
+    } else {
+        atomic_store(&rt->busy_since_ns, 0);
+    }
+    status = rt->backend->ops->wait(rt->backend, timeout_ns, err);
+    if (parked) {
+        rsl_mailbox_unpark(&rt->mailbox);
+    }
+    atomic_fetch_add_explicit(&rt->polls, 1, memory_order_relaxed);
+    return status;
+}
+
+void
+rsl_runtime_collect(rsl_runtime *rt, rsl_sink *sink)
+{
+    assert(rt->has_token);
+    rt->flush_sink = sink;
+    rt->backend->ops->collect(rt->backend, sink);
+    rt->flush_sink = &rt->post_sink;
+}
+
+/* `busy_since_ns` is stored before the first callback runs, and before the
+ * token is free: whoever takes it next knows how long we have been away. With
+ * one event or none this thread is back soon, and wants no help. */
+void
+rsl_runtime_release(rsl_runtime *rt, unsigned pending)
+{
+    assert(rt->has_token);
+    if (rt->thread != NULL) {
+        atomic_store(&rt->busy_since_ns,
+                     pending > 1 ? rsl_clock_now_ns() : 0);
+    }
+    rt->has_token = false;
+    rsl_token_release(&rt->token, RSL_TOKEN_LOOP);
+}
+
+/* Pairs with rsl_token_release() by the runtime thread, which then reads
+ * `asleep`: here `asleep` is set before `holder` is read. Either we see the
+ * token free, and go and poll, or it sees us asleep, and wakes us. */
+rsl_status
+rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
+{
+    struct pollfd wake = {.fd = rt->mailbox.wake_fd, .events = POLLIN};
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                               .tv_nsec = timeout_ns % 1000000000};
+    rsl_status status = RSL_OK;
+    uint64_t count;
+
+    assert(!rt->has_token);
+    if (timeout_ns == 0 || !rsl_list_is_empty(&rt->dirty)) {
+        return RSL_OK;
+    }
+    /* Counts of earlier wakes. After the announcement this would swallow the
+     * wake that is meant for this sleep. EAGAIN: there were none. */
+    (void)!read(wake.fd, &count, sizeof count);
+    if (!rsl_mailbox_park(&rt->mailbox)) {
+        return RSL_OK;
+    }
+    atomic_store(&rt->busy_since_ns, 0);
+    if (rsl_token_holder_now(&rt->token) == RSL_TOKEN_RUNTIME &&
+        ppoll(&wake, 1, timeout_ns < 0 ? NULL : &timeout, NULL) < 0 &&
+        errno != EINTR) {
+        *err = (rsl_err){.code = errno, .call = "ppoll"};
+        status = RSL_OS;
+    }
+    rsl_mailbox_unpark(&rt->mailbox);
+    return status;
+}
+
+void
+rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending)
+{
+    int64_t now_ns, busy_since_ns;
+
+    if (pending <= 1 || rt->thread == NULL ||
+        rt->takeover != RSL_TAKEOVER_AUTO) {
+        return;
+    }
+    now_ns = rsl_clock_now_ns();
+    busy_since_ns = atomic_load(&rt->busy_since_ns);
+    if (busy_since_ns == 0) { /* the work came by mailbox, or grew */
+        atomic_store(&rt->busy_since_ns, now_ns);
+        return;
+    }
+    if (now_ns - busy_since_ns < RSL_BUSY_KICK_NS ||
+        now_ns - rt->last_kick_ns < RSL_KICK_INTERVAL_NS ||
+        now_ns < rsl_thread_kick_after_ns(rt->thread)) {
+        return;
+    }
+    rt->last_kick_ns = now_ns;
+    rsl_thread_kick(rt->thread);
+}
+
+static unsigned
+flush_fill(rsl_list *dirty, rsl_conn **conns)
+{
+    unsigned count = 0;
+
+    while (count < FLUSH_BATCH && !rsl_list_is_empty(dirty)) {
+        rsl_list *link = dirty->next;
+
+        rsl_list_remove(link);
+        conns[count++] = RSL_LIST_ENTRY(link, rsl_conn, dirty_link);
+    }
+    return count;
+}
+
+void
+rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
+{
+    rsl_conn *conns[FLUSH_BATCH];
+
+    if (rsl_list_is_empty(&rt->dirty)) {
+        return;
+    }
+    rt->flush_sink = sink;
+    for (int round = 0; round < FLUSH_ROUNDS; round++) {
+        rsl_list batch_of_round;
+        unsigned count;
+
+        rsl_list_init(&batch_of_round);
+        rsl_list_splice(&batch_of_round, &rt->dirty);
+        while ((count = flush_fill(&batch_of_round, conns)) > 0) {
+            rt->backend->ops->send_batch(rt->backend, conns, count,
+                                         rt->has_token);
+        }
+    }
+    rt->flush_sink = &rt->post_sink;
+}
