@@ -36,15 +36,80 @@ handle_traverse(HandleObject *self, visitproc visit, void *arg)
     return 0;
 }
 
+/* Dead Handles are kept for the next call_soon(): it is the most frequent
+ * allocation of a loop. The list is the loop thread's, so free-threaded builds,
+ * where any thread may drop the last reference, do without. */
+#ifdef Py_GIL_DISABLED
+static HandleObject *
+handle_reuse(LoopObject *Py_UNUSED(loop))
+{
+    return NULL;
+}
+
+static bool
+handle_keep(LoopObject *Py_UNUSED(loop), HandleObject *Py_UNUSED(self))
+{
+    return false;
+}
+#else
+static HandleObject *
+handle_reuse(LoopObject *loop)
+{
+    HandleObject *self = loop->free_handles;
+    if (self == NULL) {
+        return NULL;
+    }
+    loop->free_handles = (HandleObject *)(void *)self->loop;
+    loop->free_handle_count--;
+    PyTypeObject *type = Py_TYPE(self);
+    (void)PyObject_Init((PyObject *)self, type);
+    Py_DECREF(type); /* the kept one's; the new object has its own */
+    return self;
+}
+
+/* On true the list has the object and its reference to the type. `loop` is
+ * alive: `self` held a reference. */
+static bool
+handle_keep(LoopObject *loop, HandleObject *self)
+{
+    if (loop == NULL || loop->free_handle_count >= LOOP_FREE_HANDLES_MAX
+        || !Py_IS_TYPE(self, loop->st->HandleType)) {
+        return false;
+    }
+    self->loop = (PyObject *)(void *)loop->free_handles;
+    loop->free_handles = self;
+    loop->free_handle_count++;
+    return true;
+}
+#endif
+
+void
+pyrsl_handle_free_list_clear(LoopObject *loop)
+{
+    while (loop->free_handles != NULL) {
+        HandleObject *self = loop->free_handles;
+        PyTypeObject *type = Py_TYPE(self);
+        loop->free_handles = (HandleObject *)(void *)self->loop;
+        PyObject_GC_Del(self);
+        Py_DECREF(type);
+    }
+    loop->free_handle_count = 0;
+}
+
 static void
 handle_dealloc(HandleObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs((PyObject *)self);
+    LoopObject *loop = (LoopObject *)self->loop;
+    self->loop = NULL;
     handle_slots_clear(self);
-    PyObject_GC_Del(self);
-    Py_DECREF(type);
+    if (!handle_keep(loop, self)) {
+        PyObject_GC_Del(self);
+        Py_DECREF(type);
+    }
+    Py_XDECREF(loop);
 }
 
 static int
@@ -313,7 +378,11 @@ pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
         Py_DECREF(args);
         return NULL;
     }
-    HandleObject *self = PyObject_GC_New(HandleObject, type);
+    HandleObject *self
+        = type == loop->st->HandleType ? handle_reuse(loop) : NULL;
+    if (self == NULL) {
+        self = PyObject_GC_New(HandleObject, type);
+    }
     if (self == NULL) {
         Py_DECREF(args);
         Py_DECREF(context);

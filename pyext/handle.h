@@ -45,6 +45,9 @@ PyObject *pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
                            PyObject *callback, PyObject *args,
                            PyObject *context);
 
+/* Free the Handles that the loop keeps for reuse. */
+void pyrsl_handle_free_list_clear(LoopObject *loop);
+
 /* Run it as asyncio.Handle._run() does. -1 only for SystemExit,
  * KeyboardInterrupt and what a failing exception handler raises. */
 int pyrsl_handle_run(LoopObject *loop, PyObject *handle);

@@ -261,6 +261,7 @@ loop_dealloc(LoopObject *self)
         rsl_runtime_free(self->rt);
         self->rt = NULL;
     }
+    pyrsl_handle_free_list_clear(self);
     free(self->ready.ring);
     free(self->watches);
     free(self->transports);

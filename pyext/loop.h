@@ -28,6 +28,8 @@ typedef struct loop_watch {
     PyObject *object;
 } loop_watch;
 
+enum { LOOP_FREE_HANDLES_MAX = 1024 };
+
 typedef struct LoopObject {
     PyObject_HEAD
     module_state *st;  /* [K] */
@@ -44,6 +46,9 @@ typedef struct LoopObject {
     int transport_cap;
 
     bool io_batch;            /* [L] the last poll found more than one event */
+    struct HandleObject *free_handles; /* [L] dead ones, for reuse */
+    unsigned free_handle_count;
+
     PyObject *task_factory;   /* [L] None or a callable */
     PyObject *current_handle; /* [L] in debug mode, what runs now */
     atomic_ulong thread_id;   /* [A] 0 when not running */
