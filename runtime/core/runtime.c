@@ -57,6 +57,8 @@ rsl_runtime_new_on(const rsl_config *config, rsl_backend_open_fn open_backend,
     if (status != RSL_OK) {
         goto fail_mailbox;
     }
+    rt->backend_name = rt->backend->ops->name;
+    rt->ring_features = rsl_uring_features(rt->backend);
     *out = rt;
     return RSL_OK;
 
@@ -208,10 +210,10 @@ void
 rsl_runtime_info(const rsl_runtime *rt, rsl_info *out)
 {
     *out = (rsl_info){
-        .backend = rt->backend->ops->name,
+        .backend = rt->backend_name,
         .reason = rt->reason,
         .reason_errno = rt->reason_errno,
-        .ring_features = rsl_uring_features(rt->backend),
+        .ring_features = rt->ring_features,
         .runtime_tid = atomic_load(&rt->runtime_tid),
         .polls = atomic_load(&rt->polls),
         .takeovers = atomic_load(&rt->takeovers),

@@ -26,7 +26,9 @@ typedef struct rsl_resolver rsl_resolver; /* net/resolver.c */
 struct rsl_runtime {
     rsl_hooks hooks;          /* [K] */
     rsl_takeover takeover;    /* [K] */
-    rsl_backend *backend;     /* [K] */
+    rsl_backend *backend;     /* [K] NULL after rsl_runtime_close() */
+    const char *backend_name; /* [K] and the features, also after close */
+    uint32_t ring_features;   /* [K] */
     const char *reason;       /* [K] why this backend */
     int reason_errno;         /* [K] */
     uint32_t fork_generation; /* [K] of the process that made it */
