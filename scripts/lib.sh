@@ -53,7 +53,11 @@ quietly() {
     fi
     log=$(mktemp "${TMPDIR:-/tmp}/rsloop_c.XXXXXX") ||
         die "cannot write to ${TMPDIR:-/tmp}: is the disk full?"
-    "$@" >"$log" 2>&1 </dev/null || status=$?
+    # Not `|| status=$?`: that would switch -e off inside a function called.
+    set +e
+    (set -e && "$@") >"$log" 2>&1 </dev/null
+    status=$?
+    set -e
     if [ "$status" -ne 0 ]; then
         if grep -q 'No space left on device' "$log"; then
             what="$what failed: the disk is full"
