@@ -23,8 +23,13 @@ OURS_ONLY = pytest.mark.asyncio_is_worse("the examples use rsloop_c")
 
 
 def environment(flavour, **changes):
-    return {**os.environ, **flavour.environment(), "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1", **changes}
+    return {
+        **os.environ,
+        **flavour.environment(),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **changes,
+    }
 
 
 @OURS_ONLY
@@ -32,8 +37,13 @@ def environment(flavour, **changes):
 def test_example(flavour, name, tmp_path):
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name)],
-        env=environment(flavour), cwd=tmp_path, timeout=15, text=True,
-        stdin=subprocess.DEVNULL, capture_output=True)
+        env=environment(flavour),
+        cwd=tmp_path,
+        timeout=15,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") >= 2
     # -X dev is debug mode, which may find a callback slow.
@@ -45,12 +55,17 @@ def test_example(flavour, name, tmp_path):
 def test_basics_names_its_backend(flavour):
     done = subprocess.run(
         [sys.executable, "-m", "rsloop_c", str(EXAMPLES / "01_basics.py")],
-        env=environment(flavour), timeout=15, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        env=environment(flavour),
+        timeout=15,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
     assert f"backend: {flavour.backend} (" in done.stdout
 
 
 # --- the demo ----------------------------------------------------------------
+
 
 class Demo:
     """serve.py in a child process."""
@@ -60,9 +75,12 @@ class Demo:
             pytest.importorskip(module, reason="the demo needs rsloop_c[demo]")
         self.process = subprocess.Popen(
             [sys.executable, str(DEMO / "serve.py"), *arguments],
-            env=environment(flavour, **changes), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
+            env=environment(flavour, **changes),
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def __enter__(self):
         self.said = ""
@@ -70,8 +88,7 @@ class Demo:
             line = self.process.stdout.readline()
             assert line, f"said {self.said!r} {self._errors()}"
             self.said += line
-        self.host, port = re.search(
-            r"http://([\w.:\[\]]+):(\d+)/", self.said).groups()
+        self.host, port = re.search(r"http://([\w.:\[\]]+):(\d+)/", self.said).groups()
         self.port = int(port)
         return self
 
@@ -135,9 +152,13 @@ def test_demo_answers(demo, flavour):
 def test_demo_counts_and_hashes_an_upload(demo):
     piece = os.urandom(50_000)
     with demo.client() as client:
-        client.request("POST", "/upload", body=iter([piece] * 40),
-                       encode_chunked=True,
-                       headers={"Transfer-Encoding": "chunked"})
+        client.request(
+            "POST",
+            "/upload",
+            body=iter([piece] * 40),
+            encode_chunked=True,
+            headers={"Transfer-Encoding": "chunked"},
+        )
         answer = json.loads(client.getresponse().read())
     assert answer["bytes"] == 2_000_000
     assert answer["sha256"] == hashlib.sha256(piece * 40).hexdigest()
@@ -185,11 +206,12 @@ def test_demo_shows_live_figures(demo, flavour):
 @OURS_ONLY
 def test_demo_stops_with_a_page_and_a_download_open(demo):
     sync = pytest.importorskip("websockets.sync.client")
-    with sync.connect(f"ws://{demo.host}:{demo.port}/live") as socket_, \
-            socket.create_connection((demo.host, demo.port)) as stalled:
+    with (
+        sync.connect(f"ws://{demo.host}:{demo.port}/live") as socket_,
+        socket.create_connection((demo.host, demo.port)) as stalled,
+    ):
         socket_.recv(timeout=10)
-        stalled.sendall(b"GET /download?size=1000000000 HTTP/1.1\r\n"
-                        b"Host: demo\r\n\r\n")
+        stalled.sendall(b"GET /download?size=1000000000 HTTP/1.1\r\nHost: demo\r\n\r\n")
         assert stalled.recv(12) == b"HTTP/1.1 200"
         code, said, _ = demo.stop(signal.SIGINT)
     assert (code, said) == (0, "stopped\n")
@@ -200,7 +222,7 @@ def test_demo_takes_a_free_port_when_its_own_is_busy(flavour):
     try:
         busy = socket.create_server(("127.0.0.1", 8000))
     except OSError:
-        busy = contextlib.nullcontext()       # somebody else has it
+        busy = contextlib.nullcontext()  # somebody else has it
     with busy, Demo(flavour) as demo:
         assert demo.port != 8000
         assert demo.get("/json")[0] == 200

@@ -97,22 +97,34 @@ def programs(tmp_path_factory):
     for name, source in FILES.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(textwrap.dedent(source),
-                        encoding="latin-1" if "latin" in name else "utf-8")
+        path.write_text(
+            textwrap.dedent(source), encoding="latin-1" if "latin" in name else "utf-8"
+        )
     (folder / "link.py").symlink_to(folder / "package" / "names.py")
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
         archive.writestr("__main__.py", textwrap.dedent(NAMESPACE))
-    subprocess.run([sys.executable, "-c", "import py_compile; "
-                    "py_compile.compile('names.py', 'names.pyc')"],
-                   cwd=folder, check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import py_compile; py_compile.compile('names.py', 'names.pyc')",
+        ],
+        cwd=folder,
+        check=True,
+    )
     return folder
 
 
 def run(folder, *arguments, source="", env=(), timeout=30):
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, input=source, text=True,
-        timeout=timeout, capture_output=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **dict(env)})
+        [sys.executable, *arguments],
+        cwd=folder,
+        input=source,
+        text=True,
+        timeout=timeout,
+        capture_output=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **dict(env)},
+    )
 
 
 def ours(folder, *arguments, **options):
@@ -128,8 +140,9 @@ def comparable(done):
 @pytest.mark.parametrize("arguments", CASES, ids=" ".join)
 def test_program_sees_what_python_shows(programs, arguments):
     source = "import sys\nprint(sys.argv, sys.path[0], __name__)\n1 / 0\n"
-    assert (comparable(ours(programs, *arguments, source=source))
-            == comparable(run(programs, *arguments, source=source)))
+    assert comparable(ours(programs, *arguments, source=source)) == comparable(
+        run(programs, *arguments, source=source)
+    )
 
 
 def test_safe_path_leaves_the_folder_out(programs):
@@ -139,12 +152,14 @@ def test_safe_path_leaves_the_folder_out(programs):
     assert run(programs, *safe, "-m", "rsloop_c", "-c", code).stdout == plain.stdout
 
 
-@pytest.mark.parametrize(("arguments", "code"), [
-    ([], 2), (["--help"], 0), (["--nonsense"], 2), (["-m"], 2), (["-c"], 2)])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [([], 2), (["--help"], 0), (["--nonsense"], 2), (["-m"], 2), (["-c"], 2)],
+)
 def test_usage(tmp_path, arguments, code):
     done = ours(tmp_path, *arguments)
     assert done.returncode == code
-    assert (done.stdout or done.stderr)
+    assert done.stdout or done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -152,6 +167,7 @@ def test_info_and_version(tmp_path):
     import json
 
     import rsloop_c
+
     assert rsloop_c.__version__ in ours(tmp_path, "--version").stdout
     told = json.loads(ours(tmp_path, "--info").stdout)
     assert told["runtime"]["backend"] in ("epoll", "io_uring")
@@ -260,8 +276,7 @@ if sys.version_info < (3, 14):
 if sys.version_info >= (3, 11):
     WAYS["Runner"] = "with asyncio.Runner() as runner: runner.run(main())"
 if sys.version_info >= (3, 12):
-    WAYS["loop_factory"] = (
-        "asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop)")
+    WAYS["loop_factory"] = "asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop)"
 if sys.version_info >= (3, 13):
     WAYS["EventLoop"] = "asyncio.run(main(), loop_factory=asyncio.EventLoop)"
 
@@ -287,20 +302,27 @@ def test_loop_is_ours(tmp_path, way):
 
 
 def test_other_selector_is_named_in_a_warning(tmp_path):
-    done = ours(tmp_path, "-c", textwrap.dedent("""
+    done = ours(
+        tmp_path,
+        "-c",
+        textwrap.dedent("""
         import asyncio, selectors
         class Own(selectors.SelectSelector):
             pass
         asyncio.SelectorEventLoop(Own()).close()
-    """))
+    """),
+    )
     assert done.returncode == 0
     assert "<string>:5: RuntimeWarning" in done.stderr
     assert "is not used" in done.stderr
 
 
 def test_plain_import_patches_nothing(tmp_path):
-    done = run(tmp_path, "-c", "import rsloop_c, asyncio; "
-               "print(asyncio.SelectorEventLoop.__module__)")
+    done = run(
+        tmp_path,
+        "-c",
+        "import rsloop_c, asyncio; print(asyncio.SelectorEventLoop.__module__)",
+    )
     assert done.stdout == "asyncio.unix_events\n"
 
 
@@ -333,13 +355,16 @@ def test_multiprocessing_children_run_on_our_loop(tmp_path, method):
     (tmp_path / "program.py").write_text(CHILD)
     done = ours(tmp_path, "program.py", method, env={"RSLOOP_C_BACKEND": "epoll"})
     assert done.stdout == "('rsloop_c._loop epoll', 'rsloop_c._loop epoll')\n0\n", (
-        done.stderr)
+        done.stderr
+    )
 
 
 # --- Ctrl-C ------------------------------------------------------------------
 
+
 def test_ctrl_c_ends_the_program_by_the_signal(tmp_path):
-    (tmp_path / "program.py").write_text(textwrap.dedent("""
+    (tmp_path / "program.py").write_text(
+        textwrap.dedent("""
         import asyncio, os, signal
         async def main():
             loop = asyncio.get_running_loop()
@@ -349,7 +374,8 @@ def test_ctrl_c_ends_the_program_by_the_signal(tmp_path):
             finally:
                 print("cleaned up")
         asyncio.run(main())
-    """))
+    """)
+    )
     done = ours(tmp_path, "program.py")
     assert done.stdout == "cleaned up\n"
     assert done.returncode == -2

@@ -39,6 +39,7 @@ def python(code, *options):
 
 # --- import ------------------------------------------------------------------
 
+
 def test_import_changes_nothing_in_asyncio():
     python("""
         import asyncio.unix_events, ssl, socket, subprocess, signal, threading
@@ -59,19 +60,26 @@ def test_import_changes_nothing_in_asyncio():
 
 
 def test_import_warns_of_nothing():
-    python("import rsloop_c\nrsloop_c.EventLoopPolicy, rsloop_c.install",
-           "-W", "error")
+    python("import rsloop_c\nrsloop_c.EventLoopPolicy, rsloop_c.install", "-W", "error")
 
 
 def test_public_names():
     assert set(rsloop_c.__all__) >= {
-        "EventLoopPolicy", "Loop", "build_info", "install", "new_event_loop",
-        "run", "runtime_info", "uninstall"}
+        "EventLoopPolicy",
+        "Loop",
+        "build_info",
+        "install",
+        "new_event_loop",
+        "run",
+        "runtime_info",
+        "uninstall",
+    }
     for name in rsloop_c.__all__:
         assert hasattr(rsloop_c, name)
 
 
 # --- run ---------------------------------------------------------------------
+
 
 @OURS_ONLY
 def test_run_returns_the_result_on_our_loop(backend):
@@ -127,7 +135,8 @@ def test_run_finishes_tasks_generators_and_executor(backend):
         generator = numbers()
         await generator.__anext__()
         await asyncio.get_running_loop().run_in_executor(
-            None, lambda: workers.append(threading.current_thread()))
+            None, lambda: workers.append(threading.current_thread())
+        )
         assert not task.done()
 
     generator = None
@@ -249,6 +258,7 @@ def test_loop_by_hand(backend, policies_restored):
 
 # --- choice of the backend ---------------------------------------------------
 
+
 @OURS_ONLY
 def test_backend_is_chosen_by_argument_or_variable(flavour):
     other = "epoll" if flavour.backend == "io_uring" else "auto"
@@ -270,13 +280,16 @@ def test_unknown_backend_is_refused(wrong):
 
 
 def test_unknown_backend_in_the_variable_is_refused():
-    with support.environ(RSLOOP_C_BACKEND="kqueue"), \
-            pytest.raises(ValueError, match="kqueue"):
+    with (
+        support.environ(RSLOOP_C_BACKEND="kqueue"),
+        pytest.raises(ValueError, match="kqueue"),
+    ):
         rsloop_c.new_event_loop()
     gc.collect()
 
 
 # --- policies ----------------------------------------------------------------
+
 
 @OURS_ONLY
 def test_policy_makes_our_loops(backend, policies_restored):
@@ -331,6 +344,7 @@ def test_install_does_not_warn():
 
 
 # --- build_info and runtime_info ---------------------------------------------
+
 
 def test_build_info():
     info = rsloop_c.build_info()
