@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <rsl/listener.h>
+#include <rsl/resolver.h>
 
 #include "core/fork.h"
 #include "core/post.h"
@@ -134,8 +135,7 @@ rsl_runtime_close(rsl_runtime *rt)
     }
     runtime_take_token(rt);
     runtime_close_all(rt);
-    rsl_resolver_free(rt->resolver);
-    rt->resolver = NULL;
+    rsl_resolver_fini(rt);
     rt->backend->ops->close(rt->backend);
     rt->backend = NULL;
 }

@@ -2,11 +2,12 @@
 /* resolver.h - getaddrinfo(3) and getnameinfo(3) on native threads.
  *
  * Role:    a bounded pool that turns blocking name look-ups into messages.
- * Thread:  start on the loop thread; the look-up runs on a pool thread that
- *          never touches Python; the result arrives through the mailbox.
- * Memory:  a request owns copies of its arguments and its result; it is freed
- *          by rsl_lookup_free() after delivery, or by its msg.discard. A look-up
- *          that outlives its runtime frees itself. */
+ * Thread:  loop thread; the look-up itself runs on a pool thread that never
+ *          touches Python, and its result arrives through the mailbox.
+ * Memory:  a look-up owns copies of its arguments and its result until
+ *          rsl_lookup_free(). One that outlives its runtime frees itself. Its
+ *          owner is given back exactly once: by rsl_lookup_claim(), or to
+ *          abandon() when the runtime closes first. */
 #ifndef RSL_RESOLVER_H
 #define RSL_RESOLVER_H
 
@@ -15,30 +16,55 @@
 
 #include <rsl/runtime.h>
 
-typedef struct rsl_lookup rsl_lookup;
+typedef struct rsl_lookup {
+    rsl_msg msg;   /* first; RSL_EV_MESSAGE with id 0, u.ptr is the look-up */
+    int gai_error; /* 0, or EAI_* */
+    int sys_errno; /* with EAI_SYSTEM */
+    struct addrinfo *addresses; /* of rsl_resolve_address() */
+    char *host, *service;       /* of rsl_resolve_name(): what was found */
+} rsl_lookup;
 
-struct rsl_lookup {
-    rsl_msg msg; /* first; event is RSL_EV_MESSAGE, event.u.ptr is the lookup */
-    void *owner; /* opaque: the receiver's, for both outcomes */
-    void (*abandon)(void *owner); /* called with msg.discard, loop thread */
-    int gai_error;                /* 0, or EAI_* */
-    int sys_errno;                /* with EAI_SYSTEM */
-    struct addrinfo *addresses;   /* getaddrinfo's, owned */
-    char *host, *service;         /* getnameinfo's results; inputs before */
-};
+/* Who waits for a look-up; opaque to the runtime. */
+typedef struct rsl_lookup_owner {
+    void *object;
+    void (*abandon)(void *object); /* loop thread */
+} rsl_lookup_owner;
 
-/* Look up `host`/`service` (either may be NULL) with `hints`. On RSL_OK the
- * request is delivered exactly once as RSL_EV_MESSAGE or discarded. */
-rsl_status rsl_resolve_address(rsl_runtime *rt, const char *host,
-                               const char *service,
-                               const struct addrinfo *hints, void *owner,
-                               void (*abandon)(void *owner), rsl_err *err);
+/* Arguments of getaddrinfo(3); host or service may be NULL. */
+typedef struct rsl_address_query {
+    const char *host, *service;
+    int family, type, proto, flags;
+} rsl_address_query;
 
-/* The reverse. */
-rsl_status rsl_resolve_name(rsl_runtime *rt, const struct sockaddr *address,
-                            socklen_t length, int flags, void *owner,
-                            void (*abandon)(void *owner), rsl_err *err);
+/* Arguments of getnameinfo(3). */
+typedef struct rsl_name_query {
+    const struct sockaddr *address;
+    socklen_t length;
+    int flags;
+} rsl_name_query;
 
+/* Start a look-up. On RSL_OK it has taken `owner`, and one RSL_EV_MESSAGE will
+ * follow unless the runtime closes first; on any other status the owner stays
+ * the caller's. RSL_OS when no thread could be made, RSL_NOMEM, RSL_FORKED, or
+ * RSL_CLOSED after rsl_runtime_close(). */
+rsl_status rsl_resolve_address(rsl_runtime *rt, const rsl_address_query *query,
+                               rsl_lookup_owner owner, rsl_err *err);
+rsl_status rsl_resolve_name(rsl_runtime *rt, const rsl_name_query *query,
+                            rsl_lookup_owner owner, rsl_err *err);
+
+/* The owner of a delivered look-up, or NULL when it was abandoned before. */
+void *rsl_lookup_claim(rsl_lookup *lookup);
+
+/* Takes a delivered look-up that has been claimed. */
 void rsl_lookup_free(rsl_lookup *lookup);
+
+/* Show visit() the owner of each look-up that is on its way; stops at and
+ * returns the first result that is not 0. */
+int rsl_resolver_visit(rsl_runtime *rt, int (*visit)(void *owner, void *arg),
+                       void *arg);
+
+/* Abandon every look-up of this runtime without waiting for any; part of
+ * rsl_runtime_close(). */
+void rsl_resolver_fini(rsl_runtime *rt);
 
 #endif
