@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+# The C extension, as far as others may use it: its classes stand in front of
+# asyncio's, whose methods they do not list again. Loop by itself is not an
+# event loop: rsloop_c.Loop is.
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, TypeAlias, TypedDict, TypeVar, final
+
+from typing_extensions import TypeVarTuple, Unpack
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+_CoroutineLike: TypeAlias = Coroutine[Any, Any, _T] | Generator[Any, None, _T]
+
+__version__: str
+
+class _BuildInfo(TypedDict):
+    version: str
+    python: str
+    compiler: str
+    build_type: str
+    liburing: str
+    mbedtls_headers: str
+    free_threaded: bool
+    backends: tuple[str, ...]
+
+def build_info() -> _BuildInfo: ...
+def probe() -> dict[str, Any]: ...
+
+class Handle(asyncio.Handle):
+    def cancel(self) -> None: ...
+
+class TimerHandle(asyncio.TimerHandle):
+    def cancel(self) -> None: ...
+
+@final
+class StreamTransport(asyncio.Transport): ...
+
+class Loop:
+    @property
+    def backend(self) -> str: ...
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.Handle: ...
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.Handle: ...
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle: ...
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle: ...
+    def time(self) -> float: ...
+    def create_future(self) -> asyncio.Future[Any]: ...
+    if sys.version_info >= (3, 13):
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: object = None,
+            context: Context | None = None,
+            eager_start: bool | None = None,
+        ) -> asyncio.Task[_T]: ...
+    elif sys.version_info >= (3, 11):
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: object = None,
+            context: Context | None = None,
+        ) -> asyncio.Task[_T]: ...
+    else:
+        def create_task(
+            self, coro: _CoroutineLike[_T], *, name: object = None
+        ) -> asyncio.Task[_T]: ...
+    def _runtime_info(self) -> dict[str, Any]: ...
