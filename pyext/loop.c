@@ -239,6 +239,9 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
         }
     }
     int status = pyrsl_timers_traverse(&self->timers, visit, arg);
+    if (status == 0) {
+        status = pyrsl_transports_traverse(self, visit, arg);
+    }
     return status != 0 ? status : pyrsl_loop_net_traverse(self, visit, arg);
 }
 
@@ -265,6 +268,7 @@ loop_dealloc(LoopObject *self)
     free(self->ready.ring);
     free(self->watches);
     free(self->transports);
+    free(self->read_scratch);
     type->tp_free(self);
     Py_DECREF(type);
 }

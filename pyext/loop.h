@@ -44,6 +44,8 @@ typedef struct LoopObject {
      * closes. Answers _ensure_fd_no_transport(). [L] */
     PyObject **transports;
     int transport_cap;
+    struct pyrsl_acceptor *acceptors; /* [L] accept.c's listeners */
+    uint8_t *read_scratch; /* [L] where small reads land; made when needed */
 
     bool io_batch;            /* [L] the last poll found more than one event */
     struct HandleObject *free_handles; /* [L] dead ones, for reuse */

@@ -102,7 +102,7 @@ module_types(PyObject *module, module_state *st)
     st->StreamTransportType
         = module_type(module, &pyrsl_stream_transport_spec, bases);
     Py_DECREF(bases);
-    if (st->StreamTransportType == NULL) {
+    if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0) {
         return -1;
     }
     return PyModule_AddType(module, st->LoopType) < 0

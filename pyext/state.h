@@ -47,7 +47,24 @@
     X(set_result, "set_result")                         \
     X(set_exception, "set_exception")                   \
     X(done, "done")                                     \
-    X(slow_callback_duration, "slow_callback_duration")
+    X(slow_callback_duration, "slow_callback_duration") \
+    X(on_flow_error, "_on_flow_error")                  \
+    X(on_accepted, "_on_accepted")                      \
+    X(create_future, "create_future")                   \
+    X(call_soon_threadsafe, "call_soon_threadsafe")     \
+    X(start_reading, "_start_reading")                  \
+    X(call_connection_lost, "_call_connection_lost")    \
+    X(release_socket, "_release_socket")                \
+    X(abandon, "_abandon")                              \
+    X(setblocking, "setblocking")                       \
+    X(socket, "socket")                                 \
+    X(sockname, "sockname")                             \
+    X(peername, "peername")                             \
+    X(family, "family")                                 \
+    X(type, "type")                                     \
+    X(proto, "proto")                                   \
+    X(debug, "debug")                                   \
+    X(warning, "warning")
 
 typedef struct module_state {
     PyTypeObject *LoopType;

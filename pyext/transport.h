@@ -37,4 +37,12 @@ int pyrsl_accept_stop_fd(LoopObject *self, int fd);
 /* Close every listener and conn of a loop that is being closed or collected. */
 void pyrsl_transports_close_all(LoopObject *self);
 
+/* What the loop keeps alive: transports that read or wait to write, and what
+ * its listeners call. */
+int pyrsl_transports_traverse(LoopObject *self, visitproc visit, void *arg);
+
+/* Finish st->StreamTransportType: class attributes, and a comparison of
+ * asyncio.Transport's layout with ours; -1 with ImportError. */
+int pyrsl_stream_type_init(module_state *st);
+
 #endif
