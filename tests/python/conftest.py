@@ -18,8 +18,7 @@ import pytest
 
 import support
 
-HANG_SECONDS = 20        # then stacks are dumped and the test fails
-KILL_SECONDS = 40        # then the whole run is ended
+KILL_SECONDS = 20        # after a hang's report, then the whole run is ended
 LEAK_PATIENCE = 3.0      # an ended thread stays in /proc for a moment
 
 
@@ -29,6 +28,9 @@ def pytest_addoption(parser):
         help="comma-separated flavours of loop, or 'all': "
              + ", ".join(support.FLAVOURS)
              + " (the +takeover ones run the stream tests only)")
+    parser.addoption(
+        "--hang-seconds", type=float, default=20,
+        help="a test that runs longer hangs: its stacks are dumped, it fails")
 
 
 def pytest_configure(config):
@@ -151,7 +153,8 @@ def pytest_pyfunc_call(pyfuncitem):
 @pytest.fixture(autouse=True)
 def watchdog(request):
     slow = request.node.get_closest_marker("slow")
-    seconds = slow.args[0] if slow else HANG_SECONDS
+    seconds = max(request.config.getoption("--hang-seconds"),
+                  slow.args[0] if slow else 0)
     file = request.config.watchdog_file
 
     def hung(signum, frame):
@@ -163,8 +166,8 @@ def watchdog(request):
     before = signal.signal(signal.SIGALRM, hung)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     # A loop that never runs signal handlers is ended with the process.
-    faulthandler.dump_traceback_later(seconds + KILL_SECONDS - HANG_SECONDS,
-                                      exit=True, file=file)
+    faulthandler.dump_traceback_later(seconds + KILL_SECONDS, exit=True,
+                                      file=file)
     yield
     faulthandler.cancel_dump_traceback_later()
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -241,6 +241,17 @@ def reset(sock):
     sock.close()
 
 
+async def _end(transport, protocol):
+    lost = getattr(protocol, "lost", None)
+    if lost is None:
+        transport.abort()
+        await turns()
+    elif not lost.done():
+        # asyncio's abort() fails on a transport that is lost already.
+        transport.abort()
+        await asyncio.wait_for(lost, PATIENCE)
+
+
 @contextlib.asynccontextmanager
 async def transport_and_peer(protocol_factory=Recorder, **socket_options):
     """A protocol on one end of a TCP connection and a raw socket on the
@@ -258,12 +269,8 @@ async def transport_and_peer(protocol_factory=Recorder, **socket_options):
     try:
         yield transport, protocol, peer
     finally:
-        transport.abort()
+        await _end(transport, protocol)
         peer.close()
-        if hasattr(protocol, "lost"):
-            await asyncio.wait_for(protocol.lost, PATIENCE)
-        else:
-            await turns()
 
 
 @contextlib.asynccontextmanager
@@ -285,10 +292,8 @@ async def tcp_pair(server_factory=Recorder, client_factory=Recorder):
     try:
         yield served, client
     finally:
-        client.transport.abort()
-        served.transport.abort()
-        await asyncio.wait_for(asyncio.gather(client.lost, served.lost),
-                               PATIENCE)
+        await _end(client.transport, client)
+        await _end(served.transport, served)
         server.close()
         await server.wait_closed()
 

@@ -24,8 +24,8 @@ async def test_write_eof_ends_our_direction_only(loop):
 
 
 async def test_write_eof_comes_after_a_large_buffer(loop):
-    data = os.urandom(4_000_000)
-    async with transport_and_peer(sndbuf=4096, rcvbuf=4096) as (
+    data = os.urandom(1_500_000)
+    async with transport_and_peer(sndbuf=65536) as (
             transport, _, peer):
         transport.write(data)
         transport.write_eof()
@@ -91,11 +91,19 @@ async def test_eof_received_false_closes_after_the_buffer_is_sent(loop):
 
 
 async def test_eof_received_comes_exactly_once(loop):
+    async with transport_and_peer(HalfOpenRecorder) as (_, protocol, peer):
+        peer.shutdown(1)
+        await asyncio.wait_for(protocol.eof, PATIENCE)
+        await settle()
+        assert protocol.calls == ["made", "eof"]
+
+
+@pytest.mark.asyncio_is_worse("it reads the end of file again")
+async def test_eof_received_does_not_come_again_after_pause_and_resume(loop):
     async with transport_and_peer(HalfOpenRecorder) as (
             transport, protocol, peer):
         peer.shutdown(1)
         await asyncio.wait_for(protocol.eof, PATIENCE)
-        await settle()
         transport.pause_reading()
         transport.resume_reading()
         await settle()
@@ -169,7 +177,7 @@ async def test_reset_after_eof_received_is_reported_once(loop):
 
 
 async def test_large_response_after_the_peers_eof_arrives_whole(loop):
-    data = os.urandom(4_000_000)
+    data = os.urandom(1_500_000)
 
     class Responder(HalfOpenRecorder):
         def eof_received(self):
@@ -178,6 +186,6 @@ async def test_large_response_after_the_peers_eof_arrives_whole(loop):
             self.transport.close()
             return True
 
-    async with transport_and_peer(Responder, sndbuf=4096) as (_, _p, peer):
+    async with transport_and_peer(Responder, sndbuf=65536) as (_, _p, peer):
         peer.shutdown(1)
         assert await recv_until_eof(peer) == data

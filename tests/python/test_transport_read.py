@@ -3,6 +3,8 @@
 
 import asyncio
 import os
+import sys
+import warnings
 
 import pytest
 
@@ -159,7 +161,10 @@ async def test_end_of_file_waits_while_paused(loop):
         assert protocol.calls == ["made", "data", "eof", "lost"]
 
 
-async def test_paused_before_the_first_turn_receives_nothing(loop):
+async def test_paused_before_the_first_turn_receives_nothing(flavour, loop):
+    if sys.version_info < (3, 11) and not flavour.ours:
+        pytest.skip("asyncio of 3.10 starts reading in spite of it")
+
     class Paused(Recorder):
         def connection_made(self, transport):
             super().connection_made(transport)
@@ -410,8 +415,11 @@ async def test_unclosed_transport_warns_when_collected(loop):
     await settle()
     protocol.made = protocol.lost = protocol.eof = None
     del protocol, ours
-    with pytest.warns(ResourceWarning, match="unclosed transport"):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         del transport
-        for _ in range(3):
-            gc.collect()
+        gc.collect()
     peer.close()
+    assert any(warning.category is ResourceWarning
+               and "unclosed transport" in str(warning.message)
+               for warning in caught)

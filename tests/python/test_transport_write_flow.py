@@ -13,8 +13,8 @@ from support import (PATIENCE, HalfOpenRecorder, Recorder, recv_exactly,
 
 pytestmark = pytest.mark.stream
 
-SMALL = {"sndbuf": 4096, "rcvbuf": 4096}
-BIG = b"x" * (4 << 20)
+SMALL = {"sndbuf": 65536}
+BIG = b"x" * (2 << 20)
 
 
 async def test_written_bytes_arrive(loop):
@@ -32,7 +32,7 @@ async def test_writes_of_one_turn_arrive_in_order(loop):
 
 
 async def test_writes_larger_than_the_socket_arrive_whole(loop):
-    data = os.urandom(8_000_000)
+    data = os.urandom(1_500_000)
     async with transport_and_peer(**SMALL) as (transport, _, peer):
         transport.write(data)
         assert await recv_exactly(peer, len(data)) == data
@@ -301,7 +301,7 @@ async def test_exception_in_pause_writing_is_reported(loop):
 
 
 async def test_close_sends_what_was_written_first(loop):
-    data = os.urandom(3_000_000)
+    data = os.urandom(1_500_000)
     async with transport_and_peer(**SMALL) as (transport, protocol, peer):
         transport.write(data)
         transport.close()
@@ -477,7 +477,7 @@ async def test_unsent_objects_are_released_on_abort(loop):
 
 async def test_full_duplex_streams_do_not_block_each_other(loop):
     from support import tcp_pair
-    data = os.urandom(3_000_000)
+    data = os.urandom(1_500_000)
     async with tcp_pair() as (served, client):
         served.transport.write(data)
         client.transport.write(data[::-1])
