@@ -79,15 +79,15 @@ pyrsl_sockaddr_to_python(const struct sockaddr *address, socklen_t length)
     if (address->sa_family == AF_INET && length >= sizeof(struct sockaddr_in)) {
         return addr_ipv4(address);
     }
-    if (address->sa_family == AF_INET6 &&
-        length >= sizeof(struct sockaddr_in6)) {
+    if (address->sa_family == AF_INET6
+        && length >= sizeof(struct sockaddr_in6)) {
         return addr_ipv6(address);
     }
     if (address->sa_family == AF_UNIX) {
         return addr_unix(address, length);
     }
-    if (address->sa_family == AF_VSOCK &&
-        length >= sizeof(struct sockaddr_vm)) {
+    if (address->sa_family == AF_VSOCK
+        && length >= sizeof(struct sockaddr_vm)) {
         return addr_vsock(address);
     }
     return addr_unknown(address, length);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "args.h"
+#include "dns.h"
 #include "errors.h"
 #include "handle.h"
 #include "transport.h"
@@ -238,7 +239,10 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
             Py_VISIT((PyObject *)event.u.ptr);
         }
     }
-    int status = pyrsl_timers_traverse(&self->timers, visit, arg);
+    int status = pyrsl_dns_traverse(self, visit, arg);
+    if (status == 0) {
+        status = pyrsl_timers_traverse(&self->timers, visit, arg);
+    }
     if (status == 0) {
         status = pyrsl_transports_traverse(self, visit, arg);
     }

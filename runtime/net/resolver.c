@@ -36,7 +36,7 @@ typedef struct lookup_job {
     rsl_resolver_libc libc;          /* [K] */
     struct addrinfo hints;           /* [K] of an address query */
     struct sockaddr_storage address; /* [K] of a name query */
-    socklen_t length;                /* [K] 0 for an address query */
+    socklen_t length;                /* [K] of a name query */
     int flags;                       /* [K] of a name query */
     char text[]; /* arguments of an address query, results of a name query */
 } lookup_job;
@@ -143,7 +143,7 @@ static void
 lookup_call(lookup_job *job)
 {
     rsl_lookup *lookup = &job->lookup;
-    if (job->length == 0) {
+    if (lookup->kind == RSL_LOOKUP_ADDRESSES) {
         lookup->gai_error = job->libc.getaddrinfo(
             lookup->host, lookup->service, &job->hints, &lookup->addresses);
     } else {
@@ -289,6 +289,7 @@ rsl_resolve_name(rsl_runtime *rt, const rsl_name_query *query,
     if (job == NULL) {
         return RSL_NOMEM;
     }
+    job->lookup.kind = RSL_LOOKUP_NAME;
     job->lookup.host = job->text;
     job->lookup.service = job->text + NI_MAXHOST;
     memcpy(&job->address, query->address, query->length);

@@ -16,12 +16,18 @@
 
 #include <rsl/runtime.h>
 
+typedef enum rsl_lookup_kind {
+    RSL_LOOKUP_ADDRESSES = 0, /* by rsl_resolve_address() */
+    RSL_LOOKUP_NAME,          /* by rsl_resolve_name() */
+} rsl_lookup_kind;
+
 typedef struct rsl_lookup {
-    rsl_msg msg;   /* first; RSL_EV_MESSAGE with id 0, u.ptr is the look-up */
-    int gai_error; /* 0, or EAI_* */
-    int sys_errno; /* with EAI_SYSTEM */
-    struct addrinfo *addresses; /* of rsl_resolve_address() */
-    char *host, *service;       /* of rsl_resolve_name(): what was found */
+    rsl_msg msg; /* first; RSL_EV_MESSAGE with id 0, u.ptr is the look-up */
+    rsl_lookup_kind kind;
+    int gai_error;              /* 0, or EAI_* */
+    int sys_errno;              /* with EAI_SYSTEM */
+    struct addrinfo *addresses; /* what was found for ADDRESSES */
+    char *host, *service;       /* what was found for a NAME */
 } rsl_lookup;
 
 /* Who waits for a look-up; opaque to the runtime. */
