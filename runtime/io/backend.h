@@ -51,7 +51,9 @@ typedef struct rsl_backend_ops {
 
     /* Streams. add does not arm reading. remove [T]: on return the kernel holds
      * no reference to the fd on our account. read_stop may leave input in
-     * flight: it is emitted all the same. write_arm: one RSL_EV_WRITABLE. */
+     * flight: it is emitted all the same, except an EOF, which comes again when
+     * reading starts. write_arm: one RSL_EV_WRITABLE; the caller has set
+     * conn->write_armed and the backend clears it before it emits. */
     rsl_status (*conn_add)(rsl_backend *backend, rsl_conn *conn);
     void (*conn_remove)(rsl_backend *backend, rsl_conn *conn);
     rsl_status (*read_start)(rsl_backend *backend, rsl_conn *conn);
@@ -74,6 +76,11 @@ typedef struct rsl_backend_ops {
      * `has_token` says that it is held; must work without. */
     void (*send_batch)(rsl_backend *backend, rsl_conn **conns, unsigned count,
                        bool has_token);
+
+    /* Loop thread, no token needed: send what send_batch() has only prepared
+     * (conn->in_batch) and report it to rsl_conn_sent(). wait() and detach()
+     * imply it. NULL in a backend that prepares nothing. */
+    void (*settle)(rsl_backend *backend);
 
     rsl_status (*listener_add)(rsl_backend *backend, rsl_listener *listener,
                                rsl_err *err);

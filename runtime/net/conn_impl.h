@@ -29,6 +29,8 @@ typedef struct rsl_write {
  *  CONN_IDLE ----------> CONN_READING ----------> CONN_READ_DONE
  *       ^                    | read_stop
  *       +--------------------+           close, from every state: CONN_CLOSING
+ *  An error that was in flight leads from IDLE to READ_DONE as well. A sink
+ *  that could not carry the news takes READ_DONE back to READING.
  *  CONN_CLOSING: waits only for the token; no event carries the id any more. */
 typedef enum rsl_conn_state {
     RSL_CONN_IDLE,
@@ -47,8 +49,8 @@ struct rsl_conn {
     atomic_uchar state;   /* [A] rsl_conn_state; written by [L], or under [T]
                            * by the runtime thread for READ_DONE only */
     /* Backend's own, meaning private to it: */
-    uint32_t io_flags;    /* [T] */
-    uint32_t steal_flags; /* [T] */
+    uint32_t io_flags; /* [L] */
+    rsl_list io_link;  /* [L] */
 
     uint32_t queued_events; /* [L] DATA events emitted and not yet received */
     atomic_size_t stolen_bytes; /* [A] added by the runtime thread before it
@@ -63,19 +65,31 @@ struct rsl_conn {
     size_t backlog_bytes;
     int64_t oldest_write_ns; /* when the queue became non-empty */
     bool write_armed;        /* the backend owes an RSL_EV_WRITABLE */
+    bool in_batch;           /* the backend has prepared a send of the head of
+                              * the queue, which stays as it is until the
+                              * outcome comes to rsl_conn_sent() */
     rsl_list dirty_link;     /* in rt->dirty while it has unsent output that
-                              * is not waiting for WRITABLE */
+                              * waits neither for WRITABLE nor for a batch */
     rsl_list closing_link;   /* in rt->closing */
 };
+
+/* Move between two states: true when the state was `from`. Both threads try,
+ * and the first wins: a stream ends once. */
+bool rsl_conn_enter(rsl_conn *conn, rsl_conn_state from, rsl_conn_state to);
+
+rsl_conn_state rsl_conn_state_now(const rsl_conn *conn);
+
+/* [T] Reading has failed: true when this is news. */
+bool rsl_conn_fail_read(rsl_conn *conn);
 
 /* Fill `iov` from the queue; the number of entries. */
 unsigned rsl_conn_gather(const rsl_conn *conn, struct iovec *iov,
                          unsigned max);
 
 /* Outcome of a batched send of this conn: consumes `sent` bytes of the queue,
- * returns loans, arms writing when the socket was full. `status` is RSL_OK,
- * RSL_AGAIN or RSL_OS with `code`. Emits RSL_EV_SENT through the runtime's
- * pending list when the owner must look (queue empty, or broken). */
+ * returns loans. `status` is RSL_OK, RSL_AGAIN (the socket is full, maybe after
+ * taking a part: arms writing) or RSL_OS with `code`. Emits RSL_EV_SENT through
+ * rt->flush_sink when the owner must look (queue empty, or broken). */
 void rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code);
 
 /* [T] Finish every conn in rt->closing. core/ calls it whenever the loop

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* epoll.c - one level-triggered set for conns, listeners and watches.
+ *
+ * It reports readiness; bytes are read at dispatch, by rsl_conn_recv(), where
+ * they are wanted. Because the set is level-triggered, whatever is not read
+ * now is reported again by the next wait, to whichever thread polls then.
+ *
+ * What a conn is registered for may be more than it wants: stopping and
+ * starting reads costs nothing unless an event comes in between, which then
+ * takes the unwanted bit away (conn_trim). A hang-up cannot be masked, so a
+ * conn that wants nothing leaves the set at its first event. */
+#include <assert.h>
+#include <errno.h>
+#include <linux/time_types.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/runtime_impl.h"
+#include "io/sock_ops.h"
+#include "io/watch_table.h"
+#include "net/conn_impl.h"
+#include "net/listener_impl.h"
+
+enum { EPOLL_EVENTS = 256 };
+
+/* Tag kinds: READABLE for conns, ACCEPTABLE for listeners, WATCH for watches,
+ * NONE for the mailbox's eventfd. conn->io_flags holds EPOLLIN | EPOLLOUT as
+ * registered, 0 when the fd is not in the set. */
+typedef struct epoll_backend {
+    rsl_backend base;
+    int epfd;               /* [K] */
+    bool pwait2_is_missing; /* [L] */
+    rsl_watch_table watches; /* [L] */
+    rsl_stealer stealer;    /* [T] */
+    int ready_count;        /* [L] */
+    struct epoll_event ready[EPOLL_EVENTS];
+} epoll_backend;
+
+static epoll_backend *
+epoll_of(rsl_backend *base)
+{
+    return (epoll_backend *)(void *)base;
+}
+
+static void
+epoll_close(rsl_backend *base)
+{
+    epoll_backend *backend = epoll_of(base);
+
+    close(backend->epfd);
+    rsl_watch_table_fini(&backend->watches);
+    rsl_stealer_fini(&backend->stealer);
+    free(backend);
+}
+
+static rsl_status
+epoll_attach(rsl_backend *base, rsl_err *err)
+{
+    (void)base, (void)err; /* nothing here belongs to a thread */
+    return RSL_OK;
+}
+
+static void
+epoll_detach(rsl_backend *base)
+{
+    (void)base;
+}
+
+/* Kernels before 5.11, and sandboxes that never heard of epoll_pwait2: round
+ * up, for waking early would spin until the timer is due. */
+static int
+epoll_wait_ms(epoll_backend *backend, int64_t timeout_ns)
+{
+    int64_t timeout_ms = -1;
+
+    if (timeout_ns >= 0) {
+        timeout_ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+        timeout_ms = timeout_ms > INT32_MAX ? INT32_MAX : timeout_ms;
+    }
+    return epoll_wait(backend->epfd, backend->ready, EPOLL_EVENTS,
+                      (int)timeout_ms);
+}
+
+static int
+epoll_wait_ns(epoll_backend *backend, int64_t timeout_ns)
+{
+    struct __kernel_timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                                        .tv_nsec = timeout_ns % 1000000000};
+    long count;
+
+    if (timeout_ns <= 0 || backend->pwait2_is_missing) {
+        return epoll_wait_ms(backend, timeout_ns);
+    }
+    /* By number: glibc has the wrapper only since 2.35. */
+    count = syscall(SYS_epoll_pwait2, backend->epfd, backend->ready,
+                    EPOLL_EVENTS, &timeout, NULL, 0);
+    if (count < 0 && (errno == ENOSYS || errno == EPERM)) {
+        backend->pwait2_is_missing = true;
+        return epoll_wait_ms(backend, timeout_ns);
+    }
+    return (int)count;
+}
+
+static rsl_status
+epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
+{
+    epoll_backend *backend = epoll_of(base);
+    int count = epoll_wait_ns(backend, timeout_ns);
+
+    backend->ready_count = count > 0 ? count : 0;
+    if (count < 0 && errno != EINTR) {
+        *err = (rsl_err){.code = errno, .call = "epoll_wait"};
+        return RSL_OS;
+    }
+    return RSL_OK;
+}
+
+/* Make the set hold `conn` for `bits`, whatever happened to its fd. */
+static rsl_status
+conn_register(epoll_backend *backend, rsl_conn *conn, uint32_t bits)
+{
+    struct epoll_event event = {
+        .events = bits,
+        .data.u64 = rsl_tag(RSL_EV_READABLE, conn->id),
+    };
+    int result;
+
+    if (bits == conn->io_flags) {
+        return RSL_OK;
+    }
+    if (bits == 0) {
+        /* ENOENT, EBADF: its owner closed the fd, which is as good. */
+        (void)epoll_ctl(backend->epfd, EPOLL_CTL_DEL, conn->fd, NULL);
+        conn->io_flags = 0;
+        return RSL_OK;
+    }
+    if (conn->io_flags == 0) {
+        result = epoll_ctl(backend->epfd, EPOLL_CTL_ADD, conn->fd, &event);
+        if (result < 0 && errno == EEXIST) {
+            result = epoll_ctl(backend->epfd, EPOLL_CTL_MOD, conn->fd, &event);
+        }
+    } else {
+        result = epoll_ctl(backend->epfd, EPOLL_CTL_MOD, conn->fd, &event);
+        if (result < 0 && errno == ENOENT) {
+            result = epoll_ctl(backend->epfd, EPOLL_CTL_ADD, conn->fd, &event);
+        }
+    }
+    if (result < 0) {
+        return errno == ENOMEM ? RSL_NOMEM : RSL_OS;
+    }
+    conn->io_flags = bits;
+    return RSL_OK;
+}
+
+/* An event came that nobody wanted: do not let it come again. */
+static void
+conn_trim(epoll_backend *backend, rsl_conn *conn)
+{
+    uint32_t bits = 0;
+
+    if (rsl_conn_state_now(conn) == RSL_CONN_READING) {
+        bits |= EPOLLIN;
+    }
+    if (conn->write_armed) {
+        bits |= EPOLLOUT;
+    }
+    /* Taking bits away fails for a closed fd only, which sends no events. */
+    (void)conn_register(backend, conn, bits);
+}
+
+static void
+conn_report(epoll_backend *backend, rsl_conn *conn, uint32_t events,
+            rsl_sink *sink)
+{
+    bool hangup = (events & (EPOLLERR | EPOLLHUP)) != 0;
+    bool readable = hangup || (events & EPOLLIN) != 0;
+    bool writable = hangup || (events & EPOLLOUT) != 0;
+    bool reads = rsl_conn_state_now(conn) == RSL_CONN_READING;
+    bool writes = conn->write_armed;
+
+    if (readable && reads) {
+        sink->emit(sink,
+                   (rsl_event){.tag = rsl_tag(RSL_EV_READABLE, conn->id)});
+    }
+    if (writable && writes) {
+        /* The bit stays registered: who writes much arms again at once. */
+        conn->write_armed = false;
+        sink->emit(sink,
+                   (rsl_event){.tag = rsl_tag(RSL_EV_WRITABLE, conn->id)});
+    }
+    if (((events & EPOLLIN) != 0 && !reads) ||
+        ((events & EPOLLOUT) != 0 && !writes) ||
+        (hangup && !reads && !writes)) {
+        conn_trim(backend, conn);
+    }
+}
+
+static void
+epoll_collect(rsl_backend *base, rsl_sink *sink)
+{
+    epoll_backend *backend = epoll_of(base);
+    rsl_runtime *rt = base->rt;
+
+    for (int i = 0; i < backend->ready_count; i++) {
+        uint64_t tag = backend->ready[i].data.u64;
+        uint32_t events = backend->ready[i].events;
+        rsl_conn *conn;
+
+        switch ((int)rsl_tag_kind(tag)) {
+        case RSL_EV_READABLE:
+            conn = rsl_id_table_find(&rt->conns, rsl_tag_id(tag));
+            if (conn != NULL) {
+                conn_report(backend, conn, events, sink);
+            }
+            break;
+        case RSL_EV_ACCEPTABLE:
+            if (rsl_listener_find(rt, rsl_tag_id(tag)) != NULL) {
+                sink->emit(sink, (rsl_event){.tag = tag});
+            }
+            break;
+        case RSL_EV_WATCH:
+            rsl_watch_table_report(&backend->watches, backend->epfd, tag,
+                                   events, sink);
+            break;
+        case RSL_EV_NONE: /* the mailbox: whoever sleeps next looks into it */
+            break;
+        }
+    }
+    backend->ready_count = 0;
+}
+
+static size_t
+epoll_steal(rsl_backend *base, size_t budget, rsl_sink *sink)
+{
+    epoll_backend *backend = epoll_of(base);
+
+    return rsl_steal_from(&backend->stealer, base->rt, backend->epfd, budget,
+                          sink);
+}
+
+static rsl_status
+epoll_conn_add(rsl_backend *base, rsl_conn *conn)
+{
+    (void)base, (void)conn; /* joins the set when it wants something */
+    return RSL_OK;
+}
+
+static void
+epoll_conn_remove(rsl_backend *base, rsl_conn *conn)
+{
+    (void)conn_register(epoll_of(base), conn, 0); /* cannot fail */
+}
+
+static rsl_status
+epoll_read_start(rsl_backend *base, rsl_conn *conn)
+{
+    return conn_register(epoll_of(base), conn, conn->io_flags | EPOLLIN);
+}
+
+static void
+epoll_read_stop(rsl_backend *base, rsl_conn *conn)
+{
+    (void)base, (void)conn; /* conn_trim() when an event proves it worth */
+}
+
+static rsl_status
+epoll_write_arm(rsl_backend *base, rsl_conn *conn)
+{
+    return conn_register(epoll_of(base), conn, conn->io_flags | EPOLLOUT);
+}
+
+static rsl_status
+epoll_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN,
+        .data.u64 = rsl_tag(RSL_EV_ACCEPTABLE, listener->id),
+    };
+    int epfd = epoll_of(base)->epfd;
+
+    if (epoll_ctl(epfd, EPOLL_CTL_ADD, listener->fd, &event) < 0 &&
+        (errno != EEXIST ||
+         epoll_ctl(epfd, EPOLL_CTL_MOD, listener->fd, &event) < 0)) {
+        *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
+        return RSL_OS;
+    }
+    listener->io_flags = EPOLLIN;
+    return RSL_OK;
+}
+
+static void
+epoll_listener_remove(rsl_backend *base, rsl_listener *listener)
+{
+    if (listener->io_flags != 0) {
+        /* ENOENT, EBADF: its owner closed the fd, which is as good. */
+        (void)epoll_ctl(epoll_of(base)->epfd, EPOLL_CTL_DEL, listener->fd,
+                        NULL);
+        listener->io_flags = 0;
+    }
+}
+
+static rsl_status
+epoll_watch_set(rsl_backend *base, int fd, unsigned mask, rsl_err *err)
+{
+    epoll_backend *backend = epoll_of(base);
+
+    return rsl_watch_table_set(&backend->watches, backend->epfd, fd, mask, err);
+}
+
+static void
+epoll_buffer_return(rsl_backend *base, uint32_t number)
+{
+    (void)base, (void)number;
+    assert(!"epoll lends no buffers");
+}
+
+static const rsl_backend_ops epoll_ops = {
+    .name = "epoll",
+    .close = epoll_close,
+    .attach = epoll_attach,
+    .detach = epoll_detach,
+    .wait = epoll_wait_op,
+    .collect = epoll_collect,
+    .steal = epoll_steal,
+    .conn_add = epoll_conn_add,
+    .conn_remove = epoll_conn_remove,
+    .read_start = epoll_read_start,
+    .read_stop = epoll_read_stop,
+    .write_arm = epoll_write_arm,
+    .recv = rsl_sock_recv,
+    .send = rsl_sock_send,
+    .send_batch = rsl_sock_send_batch,
+    .listener_add = epoll_listener_add,
+    .listener_remove = epoll_listener_remove,
+    .accept = rsl_sock_accept,
+    .watch_set = epoll_watch_set,
+    .buffer_return = epoll_buffer_return,
+};
+
+rsl_status
+rsl_epoll_open(rsl_runtime *rt, rsl_backend **out, rsl_err *err)
+{
+    /* Edge-triggered: nobody has to read the count to silence it. */
+    struct epoll_event mailbox = {.events = EPOLLIN | EPOLLET,
+                                  .data.u64 = rsl_tag(RSL_EV_NONE, 0)};
+    epoll_backend *backend = calloc(1, sizeof *backend);
+
+    if (backend == NULL) {
+        return RSL_NOMEM;
+    }
+    backend->base = (rsl_backend){.ops = &epoll_ops, .rt = rt};
+    backend->epfd = epoll_create1(EPOLL_CLOEXEC);
+    if (backend->epfd < 0) {
+        *err = (rsl_err){.code = errno, .call = "epoll_create1"};
+        goto fail_free;
+    }
+    if (epoll_ctl(backend->epfd, EPOLL_CTL_ADD, rt->mailbox.wake_fd,
+                  &mailbox) < 0) {
+        *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
+        goto fail_epfd;
+    }
+    *out = &backend->base;
+    return RSL_OK;
+
+fail_epfd:
+    close(backend->epfd);
+fail_free:
+    free(backend);
+    return RSL_OS;
+}

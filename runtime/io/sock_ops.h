@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sock_ops.h - single socket calls that every backend makes alike.
+ *
+ * Role:    recv, send and accept as backend operations, and what the runtime
+ *          thread does with one readable conn.
+ * Thread:  as the operation of rsl_backend_ops that it implements.
+ * Memory:  none but the stealer's spare chunk. */
+#ifndef RSL_IO_SOCK_OPS_H
+#define RSL_IO_SOCK_OPS_H
+
+#include "io/backend.h"
+
+rsl_status rsl_sock_recv(rsl_backend *backend, rsl_conn *conn, void *buf,
+                         size_t cap, size_t *out, rsl_err *err);
+rsl_status rsl_sock_send(rsl_backend *backend, rsl_conn *conn,
+                         const struct iovec *iov, unsigned count, size_t *out,
+                         rsl_err *err);
+rsl_status rsl_sock_accept(rsl_backend *backend, rsl_listener *listener,
+                           int *out, rsl_err *err);
+
+/* send_batch one conn after the other. */
+void rsl_sock_send_batch(rsl_backend *backend, rsl_conn **conns,
+                         unsigned count, bool has_token);
+
+/* The runtime thread's reading. [T] */
+typedef struct rsl_stealer {
+    rsl_chunk *spare; /* to receive into; NULL until first used */
+} rsl_stealer;
+
+void rsl_stealer_fini(rsl_stealer *stealer);
+
+/* [T] steal() over the epoll set `epfd`, whose conns are tagged READABLE. */
+size_t rsl_steal_from(rsl_stealer *stealer, rsl_runtime *rt, int epfd,
+                      size_t budget, rsl_sink *sink);
+
+#endif
