@@ -32,6 +32,7 @@ rsl_conn_enter(rsl_conn *conn, rsl_conn_state from, rsl_conn_state to)
     unsigned char expected = (unsigned char)from;
 
     assert(conn_next[from] & TO(to));
+    (void)conn_next; /* only assert() reads it */
     return atomic_compare_exchange_strong(&conn->state, &expected,
                                           (unsigned char)to);
 }
