@@ -68,7 +68,8 @@ async def datagrams() -> None:
 async def names() -> None:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
-    print("localhost is", ", ".join(sorted({address[4][0] for address in found})))
+    addresses = {str(address[4][0]) for address in found}
+    print("localhost is", ", ".join(sorted(addresses)))
     host, service = await loop.getnameinfo(
         ("127.0.0.1", 80), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
     )

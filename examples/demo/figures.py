@@ -86,7 +86,7 @@ class Figures:
         seconds = after["time"] - before["time"]
 
         def rate(name: str) -> float:
-            return (after[name] - before[name]) / seconds
+            return float(after[name] - before[name]) / seconds
 
         lags = sorted(self._lags) or [0.0]
         self._lags = []
