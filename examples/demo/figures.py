@@ -83,7 +83,7 @@ class Figures:
         }
 
     def _sample(self, before: Sample, after: Sample) -> Sample:
-        seconds = after["time"] - before["time"]
+        seconds: float = after["time"] - before["time"]
 
         def rate(name: str) -> float:
             return float(after[name] - before[name]) / seconds
