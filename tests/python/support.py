@@ -47,6 +47,13 @@ class Flavour:
         with environ(RSLOOP_C_TAKEOVER="always" if self.takeover else "auto"):
             return rsloop_c.new_event_loop(backend=self.backend)
 
+    @property
+    def loop_class(self):
+        if not self.ours:
+            return asyncio.SelectorEventLoop
+        import rsloop_c
+        return rsloop_c.Loop
+
     def policy(self):
         if not self.ours:
             return asyncio.DefaultEventLoopPolicy()

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Subprocesses: streams, exit, signals, Popen's arguments."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from support import PATIENCE
+
+PIPE = asyncio.subprocess.PIPE
+
+
+async def python(code, **options):
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-S", "-c", code, **options)
+
+
+async def test_output_and_exit_code_arrive(loop):
+    process = await python("print('out'); raise SystemExit(3)", stdout=PIPE)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert (out, err, process.returncode) == (b"out\n", None, 3)
+
+
+async def test_communicate_feeds_input(loop):
+    process = await asyncio.create_subprocess_exec(
+        "cat", stdin=PIPE, stdout=PIPE)
+    data = os.urandom(300_000)
+    out, _ = await asyncio.wait_for(process.communicate(data), PATIENCE)
+    assert out == data
+    assert process.returncode == 0
+
+
+async def test_stderr_is_separate_or_merged(loop):
+    code = "import sys; print('out', flush=True); sys.stderr.write('err')"
+    process = await python(code, stdout=PIPE, stderr=PIPE)
+    assert await process.communicate() == (b"out\n", b"err")
+    process = await python(code, stdout=PIPE, stderr=subprocess.STDOUT)
+    assert await process.communicate() == (b"out\nerr", None)
+
+
+async def test_shell_runs_a_command_line(loop):
+    process = await asyncio.create_subprocess_shell(
+        "echo $((6 * 7)) | cat", stdout=PIPE)
+    assert (await process.communicate())[0] == b"42\n"
+
+
+async def test_wait_returns_the_code_of_a_killed_child(loop):
+    process = await asyncio.create_subprocess_exec("sleep", "3600")
+    process.kill()
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == -signal.SIGKILL
+    process = await asyncio.create_subprocess_exec("sleep", "3600")
+    process.terminate()
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == -signal.SIGTERM
+
+
+async def test_send_signal_reaches_the_child(loop):
+    process = await python(
+        "import os, signal;"
+        "signal.signal(signal.SIGUSR1, lambda *a: os._exit(7));"
+        "print('ready', flush=True); signal.pause()", stdout=PIPE)
+    await process.stdout.readline()
+    process.send_signal(signal.SIGUSR1)
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == 7
+    await process.stdout.read()
+
+
+async def test_signal_after_the_exit_raises_process_lookup_error(loop):
+    process = await asyncio.create_subprocess_exec("true")
+    await process.wait()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    with pytest.raises(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+
+
+async def test_missing_program_raises_file_not_found(loop):
+    with pytest.raises(FileNotFoundError):
+        await asyncio.create_subprocess_exec("/no/such/program")
+
+
+async def test_many_children_at_once_all_end(loop):
+    async def child(number):
+        process = await asyncio.create_subprocess_exec(
+            "sh", "-c", f"echo {number}; exit {number}", stdout=PIPE)
+        out, _ = await process.communicate()
+        return int(out), process.returncode
+
+    results = await asyncio.wait_for(
+        asyncio.gather(*(child(n) for n in range(20))), PATIENCE)
+    assert results == [(n, n) for n in range(20)]
+
+
+async def test_child_that_ended_before_wait_is_still_waited_for(loop):
+    process = await asyncio.create_subprocess_exec("true")
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        pass             # a watching thread was faster
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+    assert await process.wait() == 0
+
+
+async def test_no_zombie_is_left(loop):
+    process = await asyncio.create_subprocess_exec("true")
+    await process.wait()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
+
+
+async def test_cwd_and_env_are_passed(loop, tmp_path):
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", "pwd; echo $OURS", stdout=PIPE, cwd=tmp_path,
+        env={**os.environ, "OURS": "yes"})
+    out, _ = await process.communicate()
+    assert out.decode().split() == [os.path.realpath(tmp_path), "yes"]
+
+
+async def test_pass_fds_and_close_fds(loop):
+    reader, writer = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", f"echo passed >/dev/fd/{writer}", pass_fds=(writer,))
+    assert await process.wait() == 0
+    os.close(writer)
+    assert os.read(reader, 100) == b"passed\n"
+    os.close(reader)
+
+
+async def test_child_inherits_none_of_the_loops_descriptors(loop):
+    process = await python(
+        "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')"
+        " if int(n) > 2 and os.path.exists('/proc/self/fd/' + n)))",
+        stdout=PIPE, stdin=subprocess.DEVNULL, close_fds=False)
+    out, _ = await process.communicate()
+    inherited = eval(out)
+    assert [fd for fd in inherited
+            if os.path.exists(f"/proc/self/fd/{fd}")
+            and os.get_inheritable(fd) is False] == []
+
+
+async def test_start_new_session_and_umask(loop):
+    process = await python(
+        "import os; print(os.getsid(0) == os.getpid(), oct(os.umask(0)))",
+        stdout=PIPE, start_new_session=True, umask=0o027)
+    assert (await process.communicate())[0] == b"True 0o27\n"
+
+
+async def test_preexec_fn_runs_in_the_child(loop):
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", "echo $FROM_PREEXEC", stdout=PIPE,
+        preexec_fn=lambda: os.environ.__setitem__("FROM_PREEXEC", "x"))
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert out in (b"\n", b"x\n")
+
+
+async def test_stdio_of_the_child_are_pipes_that_can_be_reopened(loop):
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", "cat /dev/stdin > /dev/stdout", stdin=PIPE, stdout=PIPE)
+    out, _ = await asyncio.wait_for(process.communicate(b"reopened"),
+                                    PATIENCE)
+    assert out == b"reopened"
+
+
+@pytest.mark.parametrize("options", [
+    dict(universal_newlines=True), dict(bufsize=1)])
+async def test_text_mode_is_refused(loop, options):
+    with pytest.raises(ValueError):
+        await loop.subprocess_exec(
+            asyncio.SubprocessProtocol, "true", **options)
+
+
+async def test_protocol_callbacks_come_in_order(loop):
+    calls = []
+    ended = loop.create_future()
+
+    class Protocol(asyncio.SubprocessProtocol):
+        def connection_made(self, transport):
+            calls.append("made")
+
+        def pipe_data_received(self, fd, data):
+            calls.append((fd, data))
+
+        def pipe_connection_lost(self, fd, exc):
+            calls.append(("pipe lost", fd))
+
+        def process_exited(self):
+            calls.append("exited")
+
+        def connection_lost(self, exc):
+            ended.set_result(exc)
+
+    transport, _ = await loop.subprocess_exec(
+        Protocol, "echo", "hello", stdin=None, stderr=None)
+    assert isinstance(transport, asyncio.SubprocessTransport)
+    assert transport.get_pid() > 0
+    assert await asyncio.wait_for(ended, PATIENCE) is None
+    assert transport.get_returncode() == 0
+    assert calls[0] == "made"
+    assert (1, b"hello\n") in calls
+    assert ("pipe lost", 1) in calls and "exited" in calls
+    transport.close()
+
+
+async def test_close_kills_the_child(loop):
+    transport, _ = await loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "sleep", "3600",
+        stdin=None, stdout=None, stderr=None)
+    pid = transport.get_pid()
+    transport.close()
+    await asyncio.sleep(0)
+    for _ in range(1000):
+        if not os.path.exists(f"/proc/{pid}"):
+            break
+        await asyncio.sleep(0.005)
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+async def test_cancelled_communicate_leaves_the_child_to_us(loop):
+    process = await asyncio.create_subprocess_exec("sleep", "3600",
+                                                   stdout=PIPE)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(process.communicate(), 0.02)
+    process.kill()
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == -signal.SIGKILL
+
+
+def test_children_of_loops_in_several_threads(loop_factory):
+    """Spawned from threads other than the main one, at the same time."""
+    results = []
+
+    async def spawn():
+        for number in range(5):
+            process = await asyncio.create_subprocess_exec(
+                "sh", "-c", f"exit {number}")
+            results.append(await asyncio.wait_for(process.wait(), PATIENCE)
+                           == number)
+
+    def target():
+        loop = loop_factory()
+        loop.run_until_complete(spawn())
+        loop.close()
+
+    threads = [threading.Thread(target=target) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 15
+
+
+def test_sigchld_handler_of_the_user_is_left_alone(loop):
+    seen = []
+    before = signal.signal(signal.SIGCHLD, lambda *args: seen.append("chld"))
+
+    async def main():
+        process = await asyncio.create_subprocess_exec("true")
+        assert await process.wait() == 0
+
+    try:
+        loop.run_until_complete(main())
+        assert signal.getsignal(signal.SIGCHLD) not in (signal.SIG_DFL, before)
+        assert seen
+    finally:
+        signal.signal(signal.SIGCHLD, before)
