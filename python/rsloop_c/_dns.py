@@ -59,9 +59,7 @@ def _refused(function, *arguments):
 class ResolverMixin:
     """getaddrinfo() and getnameinfo() of asyncio.AbstractEventLoop."""
 
-    async def getaddrinfo(
-        self, host, port, *, family=0, type=0, proto=0, flags=0
-    ):
+    async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
         """The result of socket.getaddrinfo(), without blocking the loop."""
         # Debug mode has asyncio's report of slow look-ups. A socket function
         # that somebody replaced is meant to be called.
@@ -71,10 +69,11 @@ class ResolverMixin:
                 host, port, family=family, type=type, proto=proto, flags=flags
             )
         self._check_closed()
-        wants_name = operator.index(flags) & socket.AI_CANONNAME
-        if isinstance(port, int | None) and not wants_name:
-            if _is_numeric(host):
-                return _GETADDRINFO(host, port, family, type, proto, flags)
+        flags_given = operator.index(flags)
+        numeric_port = port is None or isinstance(port, int)
+        wants_name = flags_given & socket.AI_CANONNAME
+        if numeric_port and not wants_name and _is_numeric(host):
+            return _GETADDRINFO(host, port, family, type, proto, flags)
         if not _refused(
             _socket.getaddrinfo,
             host,
@@ -82,7 +81,7 @@ class ResolverMixin:
             family,
             type,
             proto,
-            operator.index(flags) | _UNKNOWN_FLAG,
+            flags_given | _UNKNOWN_FLAG,
         ):
             return await super().getaddrinfo(
                 host, port, family=family, type=type, proto=proto, flags=flags

@@ -354,14 +354,17 @@ def _describe_fd(fd):
 
 
 def native_threads():
-    """Names of this process's threads by id."""
+    """Names of this process's threads by id, without the pool that looks up
+    names: its threads stay for some seconds on purpose."""
     names = {}
     for tid in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{tid}/comm") as file:
-                names[tid] = file.read().strip()
+                name = file.read().strip()
         except OSError:
-            pass         # it ended meanwhile
+            continue     # it ended meanwhile
+        if name != "rsl-resolver":
+            names[tid] = name
     return names
 
 
