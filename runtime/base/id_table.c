@@ -111,8 +111,8 @@ table_find(const rsl_id_table *table, uint64_t id)
 {
     rsl_id_slot *slot = table_slot(table, (uint32_t)id);
 
-    if (slot == NULL || slot->object == NULL ||
-        slot->generation != (uint32_t)(id >> 32)) {
+    if (slot == NULL || slot->object == NULL
+        || slot->generation != (uint32_t)(id >> 32)) {
         return NULL;
     }
     return slot;

@@ -4,7 +4,7 @@
 #include "core/runtime_impl.h"
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static int fork_watch_code;          /* written inside the once */
+static int fork_watch_code; /* written inside the once */
 static atomic_uint fork_generation;
 
 /* The child has one thread and perhaps the locks of others: an increment is

@@ -25,7 +25,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
     rt->post_sink.emit = rsl_post_sink_emit;
     rt->flush_sink = &rt->post_sink;
     atomic_init(&rt->busy_since_ns, 0);
-    atomic_init(&rt->stopping, true);
+    atomic_init(&rt->stopping, false);
     atomic_init(&rt->sticky, false);
     atomic_init(&rt->stolen_bytes_queued, 0);
     atomic_init(&rt->runtime_tid, 0);

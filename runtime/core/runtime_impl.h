@@ -33,9 +33,9 @@ struct rsl_runtime {
     int reason_errno;         /* [K] */
     uint32_t fork_generation; /* [K] of the process that made it */
 
-    rsl_mailbox mailbox; /* [A] to the loop thread */
-    rsl_token token;     /* [A] who may read */
-    rsl_thread *thread;  /* [L] the runtime thread; NULL before first run */
+    rsl_mailbox mailbox;    /* [A] to the loop thread */
+    rsl_token token;        /* [A] who may read */
+    rsl_thread *thread;     /* [L] the runtime thread; NULL before first run */
     rsl_resolver *resolver; /* [L] made at the first look-up */
 
     rsl_id_table conns;     /* [L] writes under the token; [T] reads */
@@ -46,18 +46,18 @@ struct rsl_runtime {
                              * flush or collect, else post_sink */
     rsl_sink post_sink;     /* [L] keeps events for the next drain */
 
-    bool has_token;            /* [L] the loop thread holds it */
-    bool in_run;               /* [L] between enter and leave */
-    bool closed;               /* [L] after rsl_runtime_close() */
-    unsigned drained;          /* [L] events that the last drain emitted */
-    atomic_bool stopping;      /* [A] leave() waits: steal() returns before
+    bool has_token;       /* [L] the loop thread holds it */
+    bool in_run;          /* [L] between enter and leave */
+    bool closed;          /* [L] after rsl_runtime_close() */
+    unsigned drained;     /* [L] events that the last drain emitted */
+    atomic_bool stopping; /* [A] leave() waits: steal() returns before
                                 * its next conn */
-    atomic_bool sticky;        /* [A] the runtime thread stole at its last
+    atomic_bool sticky;   /* [A] the runtime thread stole at its last
                                 * ticks and means to go on */
     atomic_size_t stolen_bytes_queued; /* [A] sum of the conns' stolen_bytes */
     atomic_int runtime_tid;            /* [A] 0 before the thread runs */
     atomic_int_fast64_t busy_since_ns; /* [A] 0 while the loop thread sleeps */
-    int64_t last_kick_ns;      /* [L] when the runtime thread was last asked */
+    int64_t last_kick_ns; /* [L] when the runtime thread was last asked */
 
     atomic_uint_fast64_t polls;        /* [A] stats */
     atomic_uint_fast64_t takeovers;    /* [A] */
@@ -74,8 +74,8 @@ typedef rsl_status (*rsl_backend_open_fn)(rsl_runtime *rt,
                                           int *reason_errno, rsl_err *err);
 
 /* rsl_runtime_new() with another way to make the backend: tests. */
-rsl_status rsl_runtime_new_on(const rsl_config *config,
-                              rsl_backend_open_fn open_backend,
-                              rsl_runtime **out, rsl_err *err);
+rsl_status
+rsl_runtime_new_on(const rsl_config *config, rsl_backend_open_fn open_backend,
+                   rsl_runtime **out, rsl_err *err);
 
 #endif

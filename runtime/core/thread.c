@@ -31,9 +31,9 @@ struct rsl_thread {
     pthread_t handle;
     int kick_fd; /* [K] eventfd, non-blocking */
     pthread_mutex_t lock;
-    pthread_cond_t parked;          /* `ticking` became false */
-    bool exiting;                   /* under the lock */
-    atomic_bool ticking;            /* [A] written under the lock */
+    pthread_cond_t parked;             /* `ticking` became false */
+    bool exiting;                      /* under the lock */
+    atomic_bool ticking;               /* [A] written under the lock */
     atomic_int_fast64_t kick_after_ns; /* [A] back-off of useless takeovers */
 };
 
@@ -47,8 +47,8 @@ thread_pause(rsl_thread *thread, int64_t timeout_ns)
 
     /* Every signal is blocked and the arguments are good: a failure could only
      * end the pause early. */
-    if (ppoll(&kick, 1, timeout_ns < 0 ? NULL : &timeout, NULL) > 0 &&
-        read(thread->kick_fd, &count, sizeof count) < 0) {
+    if (ppoll(&kick, 1, timeout_ns < 0 ? NULL : &timeout, NULL) > 0
+        && read(thread->kick_fd, &count, sizeof count) < 0) {
         return; /* another look costs nothing */
     }
 }
@@ -68,8 +68,8 @@ thread_help(rsl_thread *thread)
         was_worth_it |= worth_it;
         idle = worth_it ? 0 : idle + 1;
         atomic_store(&rt->sticky, worth_it || (was_worth_it && idle < 2));
-        if (!always &&
-            idle >= (was_worth_it ? RSL_IDLE_TICKS_MAX : TRIAL_TICKS)) {
+        if (!always
+            && idle >= (was_worth_it ? RSL_IDLE_TICKS_MAX : TRIAL_TICKS)) {
             break;
         }
         thread_pause(thread, always ? RSL_TICK_ALWAYS_NS : RSL_TICK_NS);

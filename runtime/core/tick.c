@@ -15,9 +15,9 @@ rsl_steal_allowed(const rsl_conn *conn)
 {
     const rsl_runtime *rt = conn->rt;
 
-    return !atomic_load(&rt->stopping) &&
-           atomic_load(&conn->stolen_bytes) < RSL_CONN_STOLEN_MAX &&
-           atomic_load(&rt->stolen_bytes_queued) < RSL_LOOP_STOLEN_MAX;
+    return !atomic_load(&rt->stopping)
+           && atomic_load(&conn->stolen_bytes) < RSL_CONN_STOLEN_MAX
+           && atomic_load(&rt->stolen_bytes_queued) < RSL_LOOP_STOLEN_MAX;
 }
 
 static void
@@ -43,8 +43,8 @@ loop_is_saturated(const rsl_runtime *rt)
 {
     int64_t busy_since_ns = atomic_load(&rt->busy_since_ns);
 
-    return busy_since_ns != 0 &&
-           rsl_clock_now_ns() - busy_since_ns >= RSL_BUSY_STEAL_NS;
+    return busy_since_ns != 0
+           && rsl_clock_now_ns() - busy_since_ns >= RSL_BUSY_STEAL_NS;
 }
 
 size_t
@@ -59,8 +59,7 @@ rsl_tick(rsl_runtime *rt, bool always)
     if (!rsl_token_try_take(&rt->token, RSL_TOKEN_RUNTIME)) {
         return 0;
     }
-    taken = rt->backend->ops->steal(rt->backend, RSL_STEAL_BUDGET,
-                                    &sink.base);
+    taken = rt->backend->ops->steal(rt->backend, RSL_STEAL_BUDGET, &sink.base);
     rsl_token_release(&rt->token, RSL_TOKEN_RUNTIME);
     /* If the loop thread fell asleep while it could not have the token, then
      * nobody polls from here on: it has to. */

@@ -21,8 +21,7 @@ rsl_token_try_take(rsl_token *token, rsl_token_holder self)
     int expected = RSL_TOKEN_FREE;
 
     assert(self != RSL_TOKEN_FREE);
-    return atomic_compare_exchange_strong(&token->holder, &expected,
-                                          (int)self);
+    return atomic_compare_exchange_strong(&token->holder, &expected, (int)self);
 }
 
 /* Pairs with rsl_runtime_sleep(): the loop thread sets `asleep`, then reads

@@ -96,16 +96,16 @@ turn_leaves_poll(const rsl_runtime *rt)
         return false;
     }
     busy_since_ns = atomic_load(&rt->busy_since_ns);
-    return busy_since_ns != 0 &&
-           rsl_clock_now_ns() - busy_since_ns < RSL_STICKY_POLL_NS;
+    return busy_since_ns != 0
+           && rsl_clock_now_ns() - busy_since_ns < RSL_STICKY_POLL_NS;
 }
 
 rsl_status
 rsl_runtime_acquire(rsl_runtime *rt, rsl_sink *sink)
 {
     assert(rt->in_run && !rt->has_token);
-    if (turn_leaves_poll(rt) ||
-        !rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP)) {
+    if (turn_leaves_poll(rt)
+        || !rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP)) {
         return RSL_BUSY;
     }
     rt->has_token = true;
@@ -155,8 +155,7 @@ rsl_runtime_release(rsl_runtime *rt, unsigned pending)
 {
     assert(rt->has_token);
     if (rt->thread != NULL) {
-        atomic_store(&rt->busy_since_ns,
-                     pending > 1 ? rsl_clock_now_ns() : 0);
+        atomic_store(&rt->busy_since_ns, pending > 1 ? rsl_clock_now_ns() : 0);
     }
     rt->has_token = false;
     rsl_token_release(&rt->token, RSL_TOKEN_LOOP);
@@ -185,9 +184,9 @@ rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
         return RSL_OK;
     }
     atomic_store(&rt->busy_since_ns, 0);
-    if (rsl_token_holder_now(&rt->token) == RSL_TOKEN_RUNTIME &&
-        ppoll(&wake, 1, timeout_ns < 0 ? NULL : &timeout, NULL) < 0 &&
-        errno != EINTR) {
+    if (rsl_token_holder_now(&rt->token) == RSL_TOKEN_RUNTIME
+        && ppoll(&wake, 1, timeout_ns < 0 ? NULL : &timeout, NULL) < 0
+        && errno != EINTR) {
         *err = (rsl_err){.code = errno, .call = "ppoll"};
         status = RSL_OS;
     }
@@ -200,8 +199,8 @@ rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending)
 {
     int64_t now_ns, busy_since_ns;
 
-    if (pending <= 1 || rt->thread == NULL ||
-        rt->takeover != RSL_TAKEOVER_AUTO) {
+    if (pending <= 1 || rt->thread == NULL
+        || rt->takeover != RSL_TAKEOVER_AUTO) {
         return;
     }
     now_ns = rsl_clock_now_ns();
@@ -210,9 +209,9 @@ rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending)
         atomic_store(&rt->busy_since_ns, now_ns);
         return;
     }
-    if (now_ns - busy_since_ns < RSL_BUSY_KICK_NS ||
-        now_ns - rt->last_kick_ns < RSL_KICK_INTERVAL_NS ||
-        now_ns < rsl_thread_kick_after_ns(rt->thread)) {
+    if (now_ns - busy_since_ns < RSL_BUSY_KICK_NS
+        || now_ns - rt->last_kick_ns < RSL_KICK_INTERVAL_NS
+        || now_ns < rsl_thread_kick_after_ns(rt->thread)) {
         return;
     }
     rt->last_kick_ns = now_ns;
