@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One measurement: one workload on one loop, in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import tools
+from .loops import LOOPS
+from .workloads import Workload
+
+START_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
+SETTLE_SECONDS = 0.3
+ROOT = Path(__file__).resolve().parent.parent
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class CellError(Exception):
+    """The cell has no number; the message says why."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same for every cell of a run."""
+
+    seconds: float = 1.0
+    warmup: float = 0.2
+    scale: float = 1.0  # of the operations of a pass
+    server_cpu: int | None = None
+    client_cpu: int | None = None
+    rate: float = 0.0  # of open-loop rows, messages a second
+    client: Path = Path("client")
+
+
+@dataclass
+class Sample:
+    """A cell's outcome; `error` is set, or else `value` and the rest."""
+
+    workload: str
+    loop: str
+    round: int
+    value: float | None = None
+    cpu_us: float | None = None
+    p50_us: float | None = None
+    p99_us: float | None = None
+    client_busy: float | None = None
+    backend: str | None = None
+    error: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def _job(workload: Workload, loop: str, conditions: Conditions) -> dict[str, Any]:
+    return {
+        "do": "body" if workload.kind == "inprocess" else "serve",
+        "loop": loop,
+        "target": workload.target,
+        "params": dict(workload.params),
+        "seconds": conditions.seconds,
+        "scale": conditions.scale,
+    }
+
+
+def _command(job: dict[str, Any], cpu: int | None) -> list[str]:
+    command = [sys.executable, "-m", "benchmarks.child", json.dumps(job)]
+    return command if cpu is None else ["taskset", "-c", str(cpu), *command]
+
+
+def _last_words(stderr: str, returncode: int) -> str:
+    lines = [line for line in stderr.strip().splitlines() if line.strip()]
+    if returncode < 0:
+        name = signal.Signals(-returncode).name
+        return f"killed by {name}" + (f": {lines[-1]}" if lines else "")
+    return lines[-1][-300:] if lines else f"exit status {returncode}"
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """With all that it has spawned: it leads a session of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def _child(job: dict[str, Any], cpu: int | None) -> Iterator[Child]:
+    environment = dict(os.environ, **LOOPS[job["loop"]].env)
+    with tempfile.TemporaryFile("w+") as stderr:
+        process = subprocess.Popen(
+            _command(job, cpu),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            yield Child(process, stderr)
+        finally:
+            _kill(process)
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+class Child:
+    def __init__(self, process: subprocess.Popen[str], stderr: Any) -> None:
+        self.process = process
+        self.pid = process.pid
+        self._stderr = stderr
+
+    def answer(self, seconds: float) -> dict[str, Any]:
+        """Its next line; CellError if it ends before or says nothing."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        if not select.select([stdout], [], [], seconds)[0]:
+            raise CellError(f"no answer within {seconds:.0f} s")
+        line = stdout.readline()
+        if not line:
+            self.process.wait()
+            raise CellError(self.last_words())
+        result = json.loads(line)
+        assert isinstance(result, dict)
+        return result
+
+    def last_words(self) -> str:
+        self._stderr.seek(0)
+        return _last_words(self._stderr.read(), self.process.returncode)
+
+    def check_alive(self) -> None:
+        if self.process.poll() is not None:
+            raise CellError(self.last_words())
+
+
+def probe(loop: str) -> dict[str, Any]:
+    """{"version", "backend"}, or CellError saying why the loop is absent."""
+    with _child({"do": "probe", "loop": loop}, None) as child:
+        return child.answer(START_SECONDS)
+
+
+def measure(
+    workload: Workload, loop: str, number: int, conditions: Conditions
+) -> Sample:
+    """Never raises for what the loop under test does."""
+    sample = Sample(workload.name, loop, number)
+    run = _run_body if workload.kind == "inprocess" else _run_server
+    try:
+        run(workload, sample, conditions)
+    except (CellError, tools.ToolError, OSError, ValueError) as exc:
+        sample.error = f"{exc}" or type(exc).__name__
+        sample.value = None
+    return sample
+
+
+def _run_body(workload: Workload, sample: Sample, conditions: Conditions) -> None:
+    job = _job(workload, sample.loop, conditions)
+    with _child(job, None) as child:
+        result = child.answer(conditions.seconds + PATIENCE_SECONDS)
+    sample.backend = result.pop("backend")
+    sample.value = result["operations"] / result["seconds"]
+    sample.cpu_us = result["cpu"] * 1e6 / result["operations"]
+    sample.details = result
+
+
+def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> None:
+    job = _job(workload, sample.loop, conditions)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        if workload.params.get("unix"):
+            job["params"]["path"] = str(folder / "socket")
+        with _child(job, conditions.server_cpu) as child:
+            started = child.answer(START_SECONDS)
+            sample.backend = started["backend"]
+            load = {"http": _load_http, "idle": _load_idle}.get(
+                workload.kind, _load_client
+            )
+            try:
+                load(workload, sample, conditions, Target(child, started, folder))
+            except tools.ToolError:
+                # Whoever died first knows best.
+                time.sleep(0.05)
+                child.check_alive()
+                raise
+            child.check_alive()
+
+
+@dataclass(frozen=True)
+class Target:
+    child: Child
+    started: dict[str, Any]
+    folder: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.started["address"])
+
+
+def _client_options(
+    workload: Workload, conditions: Conditions, target: Target
+) -> dict[str, Any]:
+    params = workload.params
+    mode = "echo" if workload.kind == "open" else workload.kind
+    options: dict[str, Any] = {
+        "mode": mode,
+        "conns": params["conns"],
+        "size": params.get("size", 1),
+        "seconds": conditions.seconds,
+        "warmup": conditions.warmup,
+        "cpu_pid": target.child.pid,
+    }
+    if params.get("unix"):
+        options["unix"] = target.started["address"]
+    else:
+        options["port"] = target.port
+    if params.get("udp"):
+        options["udp"] = 1
+    if params.get("websocket"):
+        options |= tools.websocket_files(target.folder, int(params["size"]))
+    if workload.kind == "open":
+        options["rate"] = conditions.rate
+    return options
+
+
+def _load_client(
+    workload: Workload, sample: Sample, conditions: Conditions, target: Target
+) -> None:
+    result = tools.run_client(
+        conditions.client,
+        _client_options(workload, conditions, target),
+        conditions.seconds + conditions.warmup + PATIENCE_SECONDS,
+        conditions.client_cpu,
+    )
+    done = result["messages"]
+    if workload.unit == "MiB/s":
+        done = result["bytes"] / 2**20
+    if not done:
+        raise CellError("not one message was answered")
+    sample.value = done / result["seconds"]
+    sample.cpu_us = result["server_cpu"] * 1e6 / done
+    sample.p50_us = result.get("p50_us")
+    sample.p99_us = result.get("p99_us")
+    sample.client_busy = result["client_cpu"] / result["seconds"]
+    sample.details = result
+    if workload.kind == "open":
+        sample.value = sample.p99_us
+
+
+def cpu_seconds(pid: int) -> float:
+    """A process's CPU clock, all threads, to the nanosecond."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def _load_http(
+    workload: Workload, sample: Sample, conditions: Conditions, target: Target
+) -> None:
+    url = f"http://127.0.0.1:{target.port}/"
+    for _ in range(200):
+        with urllib.request.urlopen(url, timeout=5) as response:
+            response.read()
+    before = cpu_seconds(target.child.pid)
+    result = tools.run_wrk(
+        target.port,
+        int(workload.params["conns"]),
+        conditions.seconds,
+        conditions.client_cpu,
+    )
+    target.child.check_alive()
+    cpu = cpu_seconds(target.child.pid) - before
+    sample.value = result["messages"] / result["seconds"]
+    sample.cpu_us = cpu * 1e6 / max(1, result["messages"])
+    sample.p50_us = result["p50_us"]
+    sample.p99_us = result["p99_us"]
+    sample.details = result
+
+
+def rss_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * PAGE_BYTES
+
+
+def _wait_for_fds(pid: int, count: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while len(os.listdir(f"/proc/{pid}/fd")) < count:
+        if time.monotonic() > deadline:
+            raise CellError(f"not all connections were accepted in {START_SECONDS} s")
+        time.sleep(0.05)
+
+
+def _load_idle(
+    workload: Workload, sample: Sample, conditions: Conditions, target: Target
+) -> None:
+    """RSS with all connections open, less RSS before, for each."""
+    pid, conns = target.child.pid, int(workload.params["conns"])
+    time.sleep(SETTLE_SECONDS)
+    before, fds = rss_bytes(pid), len(os.listdir(f"/proc/{pid}/fd"))
+    options = {"mode": "idle", "conns": conns, "port": target.port}
+    command = tools.client_command(conditions.client, options)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdout is not None
+        try:
+            if not select.select([client.stdout], [], [], PATIENCE_SECONDS)[0]:
+                raise CellError("the client could not connect")
+            if not client.stdout.readline():
+                _, stderr = client.communicate()
+                raise CellError(stderr.strip()[-300:])
+            _wait_for_fds(pid, fds + conns)
+            time.sleep(SETTLE_SECONDS)
+            sample.value = (rss_bytes(pid) - before) / conns
+        finally:
+            client.kill()
+    sample.details = {"connections": conns, "rss_before": before}

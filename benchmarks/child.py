@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that holds the loop under test: `python -m benchmarks.child JOB`.
+
+JOB is JSON: {"do": "probe" | "body" | "serve", "loop": NAME, "target": NAME,
+"params": {...}, "seconds": S}. It answers by one line of JSON on stdout; a
+server does so when it listens, and then runs until it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+from typing import Any
+
+from . import bodies, servers
+from .loops import LOOPS, backend_of, make_loop, version_of
+
+
+def answer(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def probe(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
+    """Show that the loop runs at all, before it is given a row."""
+    loop.run_until_complete(asyncio.sleep(0))
+    answer({"version": version_of(LOOPS[job["loop"]]), "backend": backend_of(loop)})
+
+
+def body(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
+    number = max(20, int(job["params"]["operations"] * job.get("scale", 1)))
+    result = bodies.measure(loop, job["target"], number, job["seconds"])
+    answer(result | {"backend": backend_of(loop)})
+
+
+def serve(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
+    start = servers.SERVERS[job["target"]](loop, job["params"])
+
+    async def listen() -> int | str:
+        return await start
+
+    address = loop.run_until_complete(listen())
+    answer({"address": address, "backend": backend_of(loop)})
+    loop.run_forever()
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    loop = make_loop(LOOPS[job["loop"]])
+    asyncio.set_event_loop(loop)
+    {"probe": probe, "body": body, "serve": serve}[job["do"]](loop, job)
+    loop.close()
+
+
+if __name__ == "__main__":
+    main()

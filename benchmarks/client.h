@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+/* client.h - what the load client's two halves share: client.c reads the
+ * options, runs the window and reports; client_modes.c makes the load. One
+ * thread, one client a process: hence the variables. */
+
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client_histogram.h"
+
+#define BUFFER_BYTES (256 * 1024)
+#define TICK_NS      UINT64_C(50000000)
+
+typedef struct {
+    const char *mode;
+    const char *unix_path;
+    const char *request_file;
+    const char *handshake_file;
+    double seconds;
+    double warmup;
+    double rate; /* requests a second on all connections; 0: closed loop */
+    long port;
+    long udp;
+    long size;
+    long response; /* bytes of an answer; 0: as many as of a request */
+    long conns;
+    long messages; /* stop after so many, not after seconds; 0: no */
+    long cpu_pid;
+} options;
+
+typedef struct {
+    int fd;
+    bool busy;           /* a request is under way */
+    bool wants_write;    /* EPOLLOUT is armed */
+    size_t sent;         /* bytes of the request that have left */
+    size_t received;     /* bytes of the answer that have come */
+    uint64_t started_ns; /* open loop: when it was due */
+    uint64_t next;       /* open loop: number of the next request */
+} conn;
+
+typedef struct {
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t lost;
+    uint64_t server_cpu_ns;
+    uint64_t client_cpu_ns;
+    uint64_t at_ns;
+} counters;
+
+extern options opt;
+extern conn *conns;
+extern int epoll_fd;
+extern char *request;
+extern size_t request_bytes;
+extern char buffer[BUFFER_BYTES];
+extern counters counts;
+extern histogram latency;
+
+/* End the process with `what` and errno's text on stderr. */
+void die(const char *what) __attribute__((noreturn));
+uint64_t now_ns(void);
+char *file_read(const char *path, size_t *bytes);
+
+/* Each mode: start its load once, then answer events of a connection. */
+void echo_start(void);
+void echo_event(conn *c, uint32_t events);
+void connect_start(void);
+void connect_event(conn *c, uint32_t events);
+void send_start(void);
+void send_event(conn *c, uint32_t events);
+void receive_start(void);
+void receive_event(conn *c, uint32_t events);
+
+/* Start the requests that are due; returns the nanoseconds to the next. */
+uint64_t echo_begin_due(void);
+void udp_resend_lost(void);
+
+/* Open the connections and hold them until stdin ends. */
+void idle_run(void);
+
+#endif

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loops that can be compared, and how each is made."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+BASELINE = "uvloop"
+
+
+@dataclass(frozen=True)
+class LoopSpec:
+    name: str
+    module: str
+    backend: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def _specs() -> dict[str, LoopSpec]:
+    ours = [
+        LoopSpec(f"rsloop_c:{backend}", "rsloop_c", backend)
+        for backend in ("auto", "io_uring", "epoll")
+    ]
+    # rsloop's own benchmark turns its native streams on; so do we.
+    peers = [
+        LoopSpec("uvloop", "uvloop"),
+        LoopSpec("asyncio", "asyncio"),
+        LoopSpec("rsloop", "rsloop", env={"RSLOOP_USE_FAST_STREAMS": "1"}),
+        LoopSpec("rloop", "rloop"),
+        LoopSpec("zloop", "zloop"),
+        LoopSpec("zuvloop", "zuvloop"),
+        LoopSpec("blazio", "blazio"),
+    ]
+    return {spec.name: spec for spec in ours + peers}
+
+
+LOOPS = _specs()
+
+
+def make_loop(spec: LoopSpec) -> asyncio.AbstractEventLoop:
+    """Make the loop in this process; a backend that is not the one asked for
+    is an error, since its numbers would stand under another's name."""
+    module = importlib.import_module(spec.module)
+    loop: asyncio.AbstractEventLoop
+    if spec.backend is None:
+        loop = module.new_event_loop()
+    else:
+        loop = module.new_event_loop(backend=spec.backend)
+        if spec.backend not in ("auto", backend_of(loop)):
+            raise RuntimeError(f"{spec.name} runs on {backend_of(loop)}")
+    return loop
+
+
+def backend_of(loop: asyncio.AbstractEventLoop) -> str | None:
+    backend = getattr(loop, "backend", None)
+    return backend if isinstance(backend, str) else None
+
+
+def version_of(spec: LoopSpec) -> str:
+    if spec.module == "asyncio":
+        return "stdlib"
+    try:
+        return importlib.metadata.version(spec.module)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs outside Python: the load client, built once, and wrk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SOURCES = ("client.c", "client_modes.c")
+HEADERS = ("client.h", "client_histogram.h")
+FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+
+
+class ToolError(Exception):
+    """A tool is missing or failed; the message is for the report."""
+
+
+def _cache() -> Path:
+    folder = HERE.parent / ".build" / "bench"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / f"rsloop_c-bench-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def build_client() -> Path:
+    """Compile the client unless this very source was compiled before."""
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if compiler is None:
+        raise ToolError("no C compiler (cc) to build the load client with")
+    digest = hashlib.sha256(repr((platform.libc_ver(), FLAGS)).encode())
+    for name in SOURCES + HEADERS:
+        digest.update((HERE / name).read_bytes())
+    path = _cache() / f"client-{digest.hexdigest()[:16]}"
+    if not path.exists():
+        partial = path.with_suffix(f".{os.getpid()}")
+        command = [compiler, *FLAGS, "-o", str(partial)]
+        command += [str(HERE / name) for name in SOURCES]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise ToolError(f"the load client does not build: {done.stderr[-400:]}")
+        partial.rename(path)
+    return path
+
+
+def client_command(client: Path, options: dict[str, Any]) -> list[str]:
+    """{"cpu_pid": 7} becomes --cpu-pid=7."""
+    pairs = ((name.replace("_", "-"), value) for name, value in options.items())
+    return [str(client)] + [
+        f"--{name}={int(value) if isinstance(value, bool) else value}"
+        for name, value in pairs
+    ]
+
+
+def run_tool(command: list[str], timeout: float, cpu: int | None = None) -> str:
+    """The tool's stdout; it runs on `cpu` alone if one is given."""
+    if cpu is not None:
+        command = ["taskset", "-c", str(cpu), *command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    except FileNotFoundError as exc:
+        raise ToolError(f"{exc.filename} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"no end of the load after {timeout:.0f} s") from None
+    if done.returncode != 0:
+        raise ToolError((done.stderr or done.stdout).strip()[-400:] or "it failed")
+    return done.stdout
+
+
+def run_client(
+    client: Path, options: dict[str, Any], timeout: float, cpu: int | None
+) -> dict[str, Any]:
+    result = json.loads(run_tool(client_command(client, options), timeout, cpu))
+    assert isinstance(result, dict)
+    return result
+
+
+def websocket_files(folder: Path, size: int) -> dict[str, Any]:
+    """An upgrade and one masked binary frame (the mask is zero) for the client;
+    the answer is a frame without the mask."""
+    if not 126 <= size < 65536:
+        raise ValueError(f"{size} has no 16-bit length in a websocket frame")
+    upgrade = (
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    (folder / "upgrade").write_text(upgrade)
+    head = b"\x82\xfe" + size.to_bytes(2, "big") + bytes(4)
+    (folder / "frame").write_bytes(head + b"x" * size)
+    return {
+        "handshake": folder / "upgrade",
+        "request": folder / "frame",
+        "response": size + 4,
+    }
+
+
+_UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
+
+
+def _wrk_latency(text: str, percentile: int) -> float | None:
+    found = re.search(rf"^\s+{percentile}%\s+([\d.]+)(us|ms|s|m)$", text, re.M)
+    return float(found[1]) * _UNITS_US[found[2]] if found else None
+
+
+def parse_wrk(text: str) -> dict[str, Any]:
+    total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m),", text)
+    if total is None:
+        raise ToolError(f"cannot read wrk's answer: {text[-300:]}")
+    if bad := re.search(r"Non-2xx or 3xx responses: \d+|Socket errors: .*", text):
+        raise ToolError(bad[0])
+    return {
+        "messages": int(total[1]),
+        "seconds": float(total[2]) * _UNITS_US[total[3]] / 1e6,
+        "p50_us": _wrk_latency(text, 50),
+        "p90_us": _wrk_latency(text, 90),
+        "p99_us": _wrk_latency(text, 99),
+    }
+
+
+def run_wrk(port: int, conns: int, seconds: float, cpu: int | None) -> dict[str, Any]:
+    """wrk knows whole seconds only."""
+    whole = max(1, round(seconds))
+    command = ["wrk", "-t1", f"-c{conns}", f"-d{whole}s", "--latency"]
+    command.append(f"http://127.0.0.1:{port}/")
+    return parse_wrk(run_tool(command, whole + 20, cpu))

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows: what is run, with which parameters, and what its number means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Parameter = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    text: str
+    # How it is run: "inprocess" (bodies.py), or a server (servers.py) under a
+    # load: "echo", "connect", "send", "receive", "http", "idle", "open".
+    kind: str
+    unit: str = "ops/s"
+    target: str = ""  # name of the body or of the server
+    params: Mapping[str, Parameter] = field(default_factory=dict)
+    lower_is_better: bool = False
+
+    @property
+    def cpu_unit(self) -> str:
+        return {"MiB/s": "µs/MiB"}.get(self.unit, "µs/op")
+
+
+def _inprocess() -> list[Workload]:
+    rows = [
+        ("callbacks", "call_soon, 200,000 at once", 200_000),
+        ("chain", "call_soon, each schedules the next", 100_000),
+        ("tasks", "tasks of one sleep(0), 50,000 in batches of 5,000", 50_000),
+        ("timers", "call_later, 100,000, half of them cancelled", 100_000),
+        ("threadsafe", "call_soon_threadsafe, 4 producers", 100_000),
+        ("futures", "a future resolved by call_soon, awaited", 50_000),
+        ("gather", "gather of 10 futures resolved by call_soon", 5_000),
+        ("executor", "run_in_executor round trips", 5_000),
+        ("tcp_streams", "start_server and open_connection, 1 KiB", 5_000),
+        ("subprocess", "create_subprocess_exec and wait", 50),
+    ]
+    return [
+        Workload(name, text, "inprocess", target=name, params={"operations": number})
+        for name, text, number in rows
+    ]
+
+
+def _echo(server: str, kib: int, conns: int) -> Workload:
+    return Workload(
+        f"echo-{server}-{kib}k-{conns}",
+        f"TCP echo by {server}, {kib} KiB, {conns} connections",
+        "echo",
+        "msg/s",
+        server,
+        {"size": kib * 1024, "conns": conns},
+    )
+
+
+def _echoes() -> list[Workload]:
+    return [
+        _echo(server, kib, conns)
+        for server in ("protocol", "buffered", "streams", "sock")
+        for kib in (1, 10, 100)
+        for conns in (3, 64)
+    ]
+
+
+def _servers() -> list[Workload]:
+    return [
+        Workload(
+            "http",
+            "HTTP: uvicorn with httptools, wrk, 64 keep-alive connections",
+            "http",
+            "req/s",
+            "http",
+            {"conns": 64},
+        ),
+        Workload(
+            "accept",
+            "connections accepted, answered by 1 byte and closed",
+            "connect",
+            "conn/s",
+            "accept",
+            {"conns": 16},
+        ),
+        Workload(
+            "udp",
+            "UDP echo, 1 KiB, 3 sockets",
+            "echo",
+            "msg/s",
+            "udp",
+            {"size": 1024, "conns": 3, "udp": True},
+        ),
+        Workload(
+            "unix",
+            "unix echo by protocol, 1 KiB, 3 connections",
+            "echo",
+            "msg/s",
+            "unix",
+            {"size": 1024, "conns": 3, "unix": True},
+        ),
+        Workload(
+            "websocket",
+            "websocket echo (websockets), 1 KiB, 16 connections",
+            "echo",
+            "msg/s",
+            "websocket",
+            {"size": 1024, "conns": 16, "websocket": True},
+        ),
+        Workload(
+            "bulk-in",
+            "bytes received, 1 connection",
+            "send",
+            "MiB/s",
+            "bulk_in",
+            {"conns": 1},
+        ),
+        Workload(
+            "bulk-out",
+            "bytes sent under flow control, 1 connection",
+            "receive",
+            "MiB/s",
+            "bulk_out",
+            {"conns": 1},
+        ),
+    ]
+
+
+def _working_echo(work_us: int) -> Workload:
+    return Workload(
+        f"echo-work-{work_us}us",
+        f"TCP echo, {work_us} µs of work a message, 1 KiB, 16 connections",
+        "echo",
+        "msg/s",
+        "protocol",
+        {"size": 1024, "conns": 16, "work_us": work_us},
+    )
+
+
+def _others() -> list[Workload]:
+    return [
+        *(_working_echo(work_us) for work_us in (5, 20, 100)),
+        Workload(
+            "open-loop",
+            "p99 of echo at one absolute rate, 1 KiB, 64 connections",
+            "open",
+            "µs p99",
+            "protocol",
+            {"size": 1024, "conns": 64},
+            lower_is_better=True,
+        ),
+        Workload(
+            "idle",
+            "RSS per idle connection, 10,000 connections",
+            "idle",
+            "bytes",
+            "idle",
+            {"conns": 10_000},
+            lower_is_better=True,
+        ),
+    ]
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in [*_inprocess(), *_echoes(), *_servers(), *_others()]
+}
+
+QUICK = (
+    "callbacks",
+    "tasks",
+    "timers",
+    "threadsafe",
+    "tcp_streams",
+    "echo-protocol-1k-3",
+    "echo-protocol-1k-64",
+    "echo-streams-1k-3",
+    "http",
+)
+
+# Chosen by one word in --workloads.
+SETS = {
+    "all": tuple(WORKLOADS),
+    "quick": QUICK,
+    "inprocess": tuple(
+        name for name, row in WORKLOADS.items() if row.kind == "inprocess"
+    ),
+    "echo": tuple(name for name in WORKLOADS if name.startswith("echo-")),
+    "default": tuple(
+        name
+        for name in WORKLOADS
+        if not name.startswith("echo-work") and name not in ("open-loop", "idle")
+    ),
+}
+
+
+def select(text: str) -> list[Workload]:
+    """Workloads by name, by set, or by prefix with a star: "echo-sock-*"."""
+    names: list[str] = []
+    for word in filter(None, text.split(",")):
+        if word in SETS:
+            found = list(SETS[word])
+        elif word.endswith("*"):
+            found = [name for name in WORKLOADS if name.startswith(word[:-1])]
+        else:
+            found = [word] if word in WORKLOADS else []
+        if not found:
+            raise ValueError(f"no workload {word!r}")
+        names += [name for name in found if name not in names]
+    return [WORKLOADS[name] for name in names]
