@@ -11,6 +11,7 @@
  * ABA: a push only needs `next` to be the head that its CAS replaced, and
  * nobody pops single nodes, so a head that came back is as good as before. */
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ rsl_mailbox_init(rsl_mailbox *box, rsl_err *err)
 {
     atomic_init(&box->head, NULL);
     atomic_init(&box->asleep, false);
+    atomic_init(&box->wakers, 0);
     box->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (box->wake_fd < 0) {
         err->code = errno;
@@ -43,6 +45,24 @@ rsl_mailbox_fini(rsl_mailbox *box)
             msg->discard(msg);
             msg = next;
         }
+    }
+    rsl_mailbox_shut(box);
+}
+
+/* Pairs with rsl_mailbox_wake(): a thread counts itself in before it takes
+ * `asleep`, and nobody sets `asleep` any more. So a thread that comes after we
+ * have read 0 finds `asleep` false and does not write, and one that came before
+ * has left: the descriptor's number cannot be somebody else's when it is used.
+ * A waker is between two instructions or in a non-blocking write(). */
+void
+rsl_mailbox_shut(rsl_mailbox *box)
+{
+    if (box->wake_fd < 0) {
+        return;
+    }
+    atomic_store(&box->asleep, false);
+    while (atomic_load(&box->wakers) != 0) {
+        sched_yield();
     }
     close(box->wake_fd);
     box->wake_fd = -1;
@@ -116,12 +136,16 @@ rsl_mailbox_wake(rsl_mailbox *box)
     static const uint64_t one = 1;
     int saved_errno;
 
-    if (!atomic_load(&box->asleep) || !atomic_exchange(&box->asleep, false)) {
+    if (!atomic_load(&box->asleep)) {
         return;
     }
-    saved_errno = errno; /* this may run in a signal handler */
-    /* EAGAIN means that the count is full, hence readable: as good as ours. */
-    if (write(box->wake_fd, &one, sizeof one) < 0) {
-        errno = saved_errno;
+    atomic_fetch_add(&box->wakers, 1); /* see rsl_mailbox_shut() */
+    if (atomic_exchange(&box->asleep, false)) {
+        saved_errno = errno; /* this may run in a signal handler */
+        /* EAGAIN: the count is full, hence readable, as good as ours. */
+        if (write(box->wake_fd, &one, sizeof one) < 0) {
+            errno = saved_errno;
+        }
     }
+    atomic_fetch_sub(&box->wakers, 1);
 }

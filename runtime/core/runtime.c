@@ -138,6 +138,7 @@ rsl_runtime_close(rsl_runtime *rt)
     rsl_resolver_fini(rt);
     rt->backend->ops->close(rt->backend);
     rt->backend = NULL;
+    rsl_mailbox_shut(&rt->mailbox);
 }
 
 void

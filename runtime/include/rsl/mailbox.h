@@ -28,13 +28,18 @@ struct rsl_msg {
 typedef struct rsl_mailbox {
     _Atomic(rsl_msg *) head; /* [A] newest first; NULL when empty */
     atomic_bool asleep;      /* [A] the consumer sleeps, or is about to */
-    int wake_fd;             /* [K] eventfd, non-blocking */
+    atomic_uint wakers;      /* [A] threads that may be writing to wake_fd */
+    int wake_fd;             /* [K] eventfd, non-blocking, -1 once shut */
 } rsl_mailbox;
 
 /* Open the mailbox and its eventfd. */
 rsl_status rsl_mailbox_init(rsl_mailbox *box, rsl_err *err);
 
-/* Discard what is left and close the eventfd. No producer may be left. */
+/* Close the eventfd. The consumer never parks again; messages may still be
+ * pushed and taken. Consumer. Idempotent. */
+void rsl_mailbox_shut(rsl_mailbox *box);
+
+/* Shut, and discard what is left. No producer may be left. */
 void rsl_mailbox_fini(rsl_mailbox *box);
 
 /* Takes `msg`. Wakes the consumer only when it sleeps. Any thread. */

@@ -57,13 +57,12 @@ typedef struct rsl_info {
 rsl_status rsl_runtime_new(const rsl_config *config, rsl_runtime **out,
                            rsl_err *err);
 
-/* Close every fd but the mailbox's and join the runtime thread (which never
- * blocks long). Open conns and listeners are closed. Idempotent. Afterwards
- * only post, wake, drain, info, is_forked and free may be called. In a forked
+/* Close every fd and join the runtime thread (which never blocks long).
+ * Open conns and listeners are closed. Idempotent. Afterwards only post, wake, drain, info, is_forked and free may be called. In a forked
  * child only this process's copies of the fds are closed. */
 void rsl_runtime_close(rsl_runtime *rt);
 
-/* Close if that was not done, discard the mailbox, close its eventfd. */
+/* Close if that was not done, and discard the mailbox. */
 void rsl_runtime_free(rsl_runtime *rt);
 
 /* The calling thread is the loop thread until rsl_runtime_leave(). Starts the
