@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* accept.c - from a listening socket to transports.
+ *
+ * An acceptor is what asyncio keeps in a reader's Handle: listener, factory
+ * and context. The loop owns it until it is stopped; each event borrows it by
+ * `users`, because a factory may stop its own server. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <rsl/listener.h>
+
+#include "args.h"
+#include "errors.h"
+#include "stream_impl.h"
+
+typedef struct pyrsl_acceptor {
+    struct pyrsl_acceptor *next;
+    rsl_listener *listener; /* NULL once stopped */
+    unsigned users;
+    int fd;
+    int family, type, proto;
+    long backlog; /* accepts at one event */
+    PyObject *factory;
+    PyObject *sock;
+    PyObject *sslcontext; /* None for plain streams */
+    PyObject *server;     /* or None */
+    PyObject *timeouts;   /* a dict for asyncio's _accept_connection2() */
+    PyObject *context;
+} pyrsl_acceptor;
+
+static void
+acceptor_unref(pyrsl_acceptor *acceptor)
+{
+    if (--acceptor->users > 0) {
+        return;
+    }
+    Py_XDECREF(acceptor->factory);
+    Py_XDECREF(acceptor->sock);
+    Py_XDECREF(acceptor->sslcontext);
+    Py_XDECREF(acceptor->server);
+    Py_XDECREF(acceptor->timeouts);
+    Py_XDECREF(acceptor->context);
+    free(acceptor);
+}
+
+/* Precondition: it is the one that `link` points to. */
+static void
+acceptor_stop(pyrsl_acceptor **link)
+{
+    pyrsl_acceptor *acceptor = *link;
+    *link = acceptor->next;
+    rsl_listener_close(acceptor->listener);
+    acceptor->listener = NULL;
+    acceptor_unref(acceptor);
+}
+
+int
+pyrsl_accept_stop_fd(LoopObject *loop, int fd)
+{
+    for (pyrsl_acceptor **link = &loop->acceptors; *link != NULL;
+         link = &(*link)->next) {
+        if ((*link)->fd == fd) {
+            acceptor_stop(link);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void
+pyrsl_acceptors_close_all(LoopObject *loop)
+{
+    while (loop->acceptors != NULL) {
+        acceptor_stop(&loop->acceptors);
+    }
+}
+
+int
+pyrsl_acceptors_traverse(LoopObject *loop, visitproc visit, void *arg)
+{
+    for (pyrsl_acceptor *acceptor = loop->acceptors; acceptor != NULL;
+         acceptor = acceptor->next) {
+        Py_VISIT(acceptor->factory);
+        Py_VISIT(acceptor->sock);
+        Py_VISIT(acceptor->sslcontext);
+        Py_VISIT(acceptor->server);
+        Py_VISIT(acceptor->timeouts);
+        Py_VISIT(acceptor->context);
+    }
+    return 0;
+}
+
+/* --- One connection --- */
+
+/* The exception of a connection that could not be made: reported in debug mode
+ * only, as asyncio does. */
+static int
+accept_failed(LoopObject *loop, PyObject *protocol)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)
+        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *result = Py_NewRef(Py_None);
+    if (loop->debug) {
+        Py_DECREF(result);
+        result = PyObject_CallMethodObjArgs(
+            (PyObject *)loop, loop->st->str_on_accept_failed, exc,
+            protocol == NULL ? Py_None : protocol, NULL);
+    }
+    Py_DECREF(exc);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Takes `fd`. */
+static int
+accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
+{
+    PyObject *transport = NULL;
+    PyObject *protocol = PyObject_CallNoArgs(acceptor->factory);
+    if (protocol != NULL) {
+        stream_request request = {
+            .fd = fd,
+            .protocol = protocol,
+            .server = acceptor->server,
+            .family = acceptor->family,
+            .type = acceptor->type,
+            .proto = acceptor->proto,
+        };
+        transport = pyrsl_stream_open(loop, &request);
+    }
+    else {
+        close(fd);
+    }
+    int status = 0;
+    if (transport == NULL) {
+        status = accept_failed(loop, protocol);
+    }
+    else if (loop->debug) {
+        PyObject *result = PyObject_CallMethodObjArgs(
+            (PyObject *)loop, loop->st->str_on_accepted, acceptor->server,
+            transport, NULL);
+        status = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+    }
+    Py_XDECREF(protocol);
+    Py_XDECREF(transport);
+    return status;
+}
+
+/* Takes `fd`: asyncio's coroutine does the handshake over a transport of ours. */
+static int
+accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    if (number == NULL) {
+        close(fd);
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(
+        (PyObject *)loop, loop->st->str_accept_tls, number, acceptor->sock,
+        acceptor->factory, acceptor->sslcontext, acceptor->server,
+        acceptor->timeouts, NULL);
+    Py_DECREF(number);
+    if (result == NULL) {
+        return accept_failed(loop, NULL);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* Takes `fd`. Each connection has a context of its own, as asyncio's has by
+ * its task. */
+static int
+accept_one(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
+{
+    PyObject *context = PyContext_Copy(acceptor->context);
+    if (context == NULL || PyContext_Enter(context) < 0) {
+        Py_XDECREF(context);
+        close(fd);
+        return -1;
+    }
+    int status = acceptor->sslcontext == Py_None
+                     ? accept_plain(loop, acceptor, fd)
+                     : accept_tls(loop, acceptor, fd);
+    PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
+    if (PyContext_Exit(context) < 0) {
+        status = -1;
+    }
+    if (raised != NULL) {
+        PyErr_SetRaisedException(raised);
+    }
+    Py_DECREF(context);
+    return status;
+}
+
+/* --- Events --- */
+
+static void
+accept_resume(LoopObject *loop, pyrsl_acceptor *acceptor)
+{
+    rsl_err err = {0, NULL};
+    rsl_status status = rsl_listener_resume(acceptor->listener, &err);
+    if (status != RSL_OK) {
+        pyrsl_raise(status, &err);
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+}
+
+/* Python reports it, and resumes later when descriptors or memory ran out.
+ * Until then nothing is accepted: the error would only repeat. */
+static int
+accept_error(LoopObject *loop, pyrsl_acceptor *acceptor, int code)
+{
+    if (code == EAGAIN || code == EINTR || code == ECONNABORTED) {
+        return 0;
+    }
+    rsl_listener_pause(acceptor->listener);
+    PyObject *exc = pyrsl_os_error(code);
+    if (exc == NULL) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(
+        (PyObject *)loop, loop->st->str_on_accept_error, acceptor->sock, exc,
+        NULL);
+    Py_DECREF(exc);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
+{
+    for (long i = 0; i < acceptor->backlog; i++) {
+        int fd;
+        rsl_err err = {0, NULL};
+        rsl_status status
+            = rsl_listener_accept(acceptor->listener, &fd, &err);
+        if (status == RSL_OS) {
+            return accept_error(loop, acceptor, err.code);
+        }
+        if (status != RSL_OK) {
+            return 0;
+        }
+        if (accept_one(loop, acceptor, fd) < 0) {
+            return -1;
+        }
+        if (acceptor->listener == NULL) {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+int
+pyrsl_accept_event(LoopObject *loop, rsl_event event)
+{
+    rsl_listener *listener
+        = rsl_listener_find(loop->rt, rsl_tag_id(event.tag));
+    if (listener == NULL) {
+        pyrsl_event_discard(loop, event);
+        return 0;
+    }
+    pyrsl_acceptor *acceptor = rsl_listener_owner(listener);
+    rsl_event_kind kind = rsl_tag_kind(event.tag);
+    int status;
+    acceptor->users++;
+    if (kind == RSL_EV_ACCEPTED) {
+        status = accept_one(loop, acceptor, (int)event.u.arg);
+    }
+    else if (kind == RSL_EV_ACCEPTABLE) {
+        status = accept_batch(loop, acceptor);
+    }
+    else {
+        status = accept_error(loop, acceptor, (int)event.u.arg);
+        int code = (int)event.u.arg;
+        if (code == EAGAIN || code == EINTR || code == ECONNABORTED) {
+            accept_resume(loop, acceptor); /* the backend has paused */
+        }
+    }
+    acceptor_unref(acceptor);
+    return status;
+}
+
+/* --- Loop methods --- */
+
+static const char *const serve_names[]
+    = {"protocol_factory", "sock", "sslcontext", "server", "backlog",
+       "ssl_handshake_timeout", "ssl_shutdown_timeout", "context", NULL};
+static const pyrsl_params serve_params
+    = {"_start_serving", serve_names, 8, 2};
+
+static int
+attribute_int(PyObject *object, PyObject *name, int *out)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+    if (value == NULL) {
+        return -1;
+    }
+    long number = PyLong_AsLong(value);
+    Py_DECREF(value);
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    *out = (int)number;
+    return 0;
+}
+
+static int
+serve_socket(LoopObject *loop, pyrsl_acceptor *acceptor)
+{
+    module_state *st = loop->st;
+    PyObject *number
+        = PyObject_CallMethodNoArgs(acceptor->sock, st->str_fileno);
+    if (number == NULL) {
+        return -1;
+    }
+    long fd = PyLong_AsLong(number);
+    Py_DECREF(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (fd < 0 || fd > INT_MAX) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+        return -1;
+    }
+    acceptor->fd = (int)fd;
+    return attribute_int(acceptor->sock, st->str_family, &acceptor->family) < 0
+                   || attribute_int(acceptor->sock, st->str_type,
+                                    &acceptor->type)
+                          < 0
+                   || attribute_int(acceptor->sock, st->str_proto,
+                                    &acceptor->proto)
+                          < 0
+               ? -1
+               : 0;
+}
+
+/* Timeouts are passed on by name, those that were given. */
+static PyObject *
+serve_timeouts(PyObject *const *bound)
+{
+    PyObject *timeouts = PyDict_New();
+    for (int i = 5; timeouts != NULL && i <= 6; i++) {
+        if (bound[i] != NULL
+            && PyDict_SetItemString(timeouts, serve_names[i], bound[i]) < 0) {
+            Py_CLEAR(timeouts);
+        }
+    }
+    return timeouts;
+}
+
+static PyObject *
+serve_or_none(PyObject *value)
+{
+    return Py_NewRef(value == NULL ? Py_None : value);
+}
+
+/* What asyncio's `if sslcontext:` takes for a context. */
+static int
+serve_sslcontext(pyrsl_acceptor *acceptor, PyObject *value)
+{
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+    acceptor->sslcontext = Py_NewRef(truth > 0 ? value : Py_None);
+    return truth < 0 ? -1 : 0;
+}
+
+static pyrsl_acceptor *
+acceptor_new(LoopObject *loop, PyObject *const *bound)
+{
+    pyrsl_acceptor *acceptor = calloc(1, sizeof(*acceptor));
+    if (acceptor == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    acceptor->users = 1;
+    acceptor->factory = Py_NewRef(bound[0]);
+    acceptor->sock = Py_NewRef(bound[1]);
+    acceptor->server = serve_or_none(bound[3]);
+    acceptor->backlog = bound[4] == NULL ? 100 : PyLong_AsLong(bound[4]);
+    acceptor->timeouts = serve_timeouts(bound);
+    acceptor->context = bound[7] == NULL || bound[7] == Py_None
+                            ? PyContext_CopyCurrent()
+                            : PyContext_Copy(bound[7]);
+    if ((acceptor->backlog == -1 && PyErr_Occurred())
+        || serve_sslcontext(acceptor, bound[2]) < 0
+        || acceptor->timeouts == NULL || acceptor->context == NULL
+        || serve_socket(loop, acceptor) < 0) {
+        acceptor_unref(acceptor);
+        return NULL;
+    }
+    if (acceptor->backlog < 1) {
+        acceptor->backlog = 1; /* listen(0) still queues one */
+    }
+    return acceptor;
+}
+
+PyDoc_STRVAR(loop_start_serving_doc,
+"_start_serving($self, protocol_factory, sock, sslcontext=None, server=None, "
+"backlog=100, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0, "
+"context=None)\n--\n\n"
+"Accept connections on a listening socket until _remove_reader(its fd).");
+
+static PyObject *
+loop_start_serving(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    PyObject *bound[8];
+    if (pyrsl_args_bind(&serve_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_loop_check_closed(self) < 0) {
+        return NULL;
+    }
+    pyrsl_acceptor *acceptor = acceptor_new(self, bound);
+    if (acceptor == NULL) {
+        return NULL;
+    }
+    (void)pyrsl_accept_stop_fd(self, acceptor->fd); /* the new one replaces */
+    rsl_err err = {0, NULL};
+    rsl_status status = rsl_listener_open(self->rt, acceptor->fd, acceptor,
+                                          &acceptor->listener, &err);
+    if (status != RSL_OK) {
+        acceptor->listener = NULL;
+        acceptor_unref(acceptor);
+        return pyrsl_raise(status, &err);
+    }
+    acceptor->next = self->acceptors;
+    self->acceptors = acceptor;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(loop_resume_accepting_doc,
+"_resume_accepting($self, sock, /)\n--\n\n"
+"Go on after accept() had run out of resources, unless sock was stopped.");
+
+static PyObject *
+loop_resume_accepting(LoopObject *self, PyObject *sock)
+{
+    for (pyrsl_acceptor *acceptor = self->acceptors; acceptor != NULL;
+         acceptor = acceptor->next) {
+        if (acceptor->sock != sock) {
+            continue;
+        }
+        rsl_err err = {0, NULL};
+        rsl_status status = rsl_listener_resume(acceptor->listener, &err);
+        if (status != RSL_OK) {
+            return pyrsl_raise(status, &err);
+        }
+        break;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef pyrsl_accept_loop_methods[] = {
+    {"_start_serving", (PyCFunction)(void (*)(void))loop_start_serving,
+     METH_FASTCALL | METH_KEYWORDS, loop_start_serving_doc},
+    {"_resume_accepting", (PyCFunction)(void (*)(void))loop_resume_accepting,
+     METH_O, loop_resume_accepting_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flow.h"
+
+#define FLOW_HIGH_DEFAULT (64 * 1024)
+
+void
+pyrsl_flow_init(pyrsl_flow *flow)
+{
+    flow->high = FLOW_HIGH_DEFAULT;
+    flow->low = FLOW_HIGH_DEFAULT / 4;
+    flow->paused = false;
+}
+
+static PyObject *
+flow_default_high(PyObject *low)
+{
+    if (low == Py_None) {
+        return PyLong_FromLong(FLOW_HIGH_DEFAULT);
+    }
+    PyObject *four = PyLong_FromLong(4);
+    if (four == NULL) {
+        return NULL;
+    }
+    PyObject *high = PyNumber_Multiply(four, low);
+    Py_DECREF(four);
+    return high;
+}
+
+static PyObject *
+flow_default_low(PyObject *high)
+{
+    PyObject *four = PyLong_FromLong(4);
+    if (four == NULL) {
+        return NULL;
+    }
+    PyObject *low = PyNumber_FloorDivide(high, four);
+    Py_DECREF(four);
+    return low;
+}
+
+/* `high >= low >= 0`, as Python compares them. */
+static int
+flow_check(PyObject *high, PyObject *low)
+{
+    PyObject *zero = PyLong_FromLong(0);
+    if (zero == NULL) {
+        return -1;
+    }
+    int fits = PyObject_RichCompareBool(high, low, Py_GE);
+    if (fits > 0) {
+        fits = PyObject_RichCompareBool(low, zero, Py_GE);
+    }
+    Py_DECREF(zero);
+    if (fits == 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "high (%R) must be >= low (%R) must be >= 0", high, low);
+    }
+    return fits > 0 ? 0 : -1;
+}
+
+/* Sizes are whole: rounding a limit down changes no comparison with them. What
+ * is larger than memory is as good as no limit. */
+static int
+flow_size(PyObject *number, size_t *out)
+{
+    PyObject *whole = PyNumber_Long(number);
+    if (whole != NULL) {
+        *out = PyLong_AsSize_t(whole);
+        Py_DECREF(whole);
+    }
+    if (PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        *out = SIZE_MAX;
+    }
+    return 0;
+}
+
+int
+pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
+{
+    low = Py_NewRef(low == NULL ? Py_None : low);
+    high = high == NULL || high == Py_None ? flow_default_high(low)
+                                           : Py_NewRef(high);
+    if (high != NULL && low == Py_None) {
+        Py_SETREF(low, flow_default_low(high));
+    }
+    size_t high_size, low_size;
+    int status = -1;
+    if (high != NULL && low != NULL && flow_check(high, low) == 0
+        && flow_size(high, &high_size) == 0
+        && flow_size(low, &low_size) == 0) {
+        flow->high = high_size;
+        flow->low = low_size;
+        status = 0;
+    }
+    Py_XDECREF(high);
+    Py_XDECREF(low);
+    return status;
+}
+
+PyObject *
+pyrsl_flow_limits(const pyrsl_flow *flow)
+{
+    PyObject *low = PyLong_FromSize_t(flow->low);
+    PyObject *high = PyLong_FromSize_t(flow->high);
+    PyObject *limits = NULL;
+    if (low != NULL && high != NULL) {
+        limits = PyTuple_Pack(2, low, high);
+    }
+    Py_XDECREF(low);
+    Py_XDECREF(high);
+    return limits;
+}
+
+/* The protocol's exception becomes a report. */
+static int
+flow_failed(LoopObject *loop, PyObject *transport, PyObject *protocol,
+            const char *message)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)
+        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *text = PyUnicode_FromString(message);
+    PyObject *result = NULL;
+    if (text != NULL) {
+        result = PyObject_CallMethodObjArgs((PyObject *)loop,
+                                            loop->st->str_on_flow_error,
+                                            transport, protocol, exc, text,
+                                            NULL);
+        Py_DECREF(text);
+    }
+    Py_DECREF(exc);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+flow_tell(LoopObject *loop, PyObject *transport, PyObject *protocol,
+          bool pause)
+{
+    PyObject *name = pause ? loop->st->str_pause_writing
+                           : loop->st->str_resume_writing;
+    /* The call may replace the transport's protocol. */
+    Py_INCREF(protocol);
+    int status = 0;
+    PyObject *result = PyObject_CallMethodNoArgs(protocol, name);
+    if (result == NULL) {
+        status = flow_failed(loop, transport, protocol,
+                             pause ? "protocol.pause_writing() failed"
+                                   : "protocol.resume_writing() failed");
+    }
+    Py_XDECREF(result);
+    Py_DECREF(protocol);
+    return status;
+}
+
+int
+pyrsl_flow_grown(pyrsl_flow *flow, LoopObject *loop, PyObject *transport,
+                 PyObject *protocol, size_t size)
+{
+    if (size <= flow->high || flow->paused) {
+        return 0;
+    }
+    flow->paused = true;
+    return flow_tell(loop, transport, protocol, true);
+}
+
+int
+pyrsl_flow_shrunk(pyrsl_flow *flow, LoopObject *loop, PyObject *transport,
+                  PyObject *protocol, size_t size)
+{
+    if (!flow->paused || size > flow->low) {
+        return 0;
+    }
+    flow->paused = false;
+    return flow_tell(loop, transport, protocol, false);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* flow.h - write flow control: when a protocol is told to pause and resume.
+ *
+ * Role:    asyncio's _FlowControlMixin as a value that a transport embeds.
+ * Thread:  loop thread.
+ * Memory:  embedded. */
+#ifndef PYRSL_FLOW_H
+#define PYRSL_FLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "loop.h"
+
+typedef struct pyrsl_flow {
+    size_t high;
+    size_t low;
+    bool paused; /* pause_writing() was called and resume_writing() was not */
+} pyrsl_flow;
+
+/* asyncio's defaults: 64 KiB and a quarter of it. */
+void pyrsl_flow_init(pyrsl_flow *flow);
+
+/* set_write_buffer_limits(); NULL or None means asyncio's default for it. -1
+ * with ValueError, or TypeError for what cannot be compared. */
+int pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low);
+
+/* (low, high), a new reference. */
+PyObject *pyrsl_flow_limits(const pyrsl_flow *flow);
+
+/* The buffer has grown to `size`: call protocol.pause_writing() if it must
+ * hear of that. Its exceptions are reported; -1 only for those that leave the
+ * loop. The transport may be closed on return. */
+int pyrsl_flow_grown(pyrsl_flow *flow, LoopObject *loop, PyObject *transport,
+                     PyObject *protocol, size_t size);
+
+/* The same for a buffer that has shrunk, and resume_writing(). */
+int pyrsl_flow_shrunk(pyrsl_flow *flow, LoopObject *loop, PyObject *transport,
+                      PyObject *protocol, size_t size);
+
+#endif

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_drain.c - the output queue meets the socket, and what follows. */
+#include "stream_impl.h"
+
+#include <errno.h>
+
+#include "args.h"
+#include "errors.h"
+
+/* write() sends at once above so much, whatever the high-water mark. */
+#define DRAIN_BATCH_MAX ((size_t)64 * 1024)
+
+#define WRITE_FAILED "Fatal write error on socket transport"
+
+size_t
+pyrsl_stream_backlog(const StreamTransport *self)
+{
+    return self->conn == NULL ? 0 : rsl_conn_backlog(self->conn);
+}
+
+/* --- Sending --- */
+
+int
+pyrsl_stream_settle_waiter(StreamTransport *self, PyObject *exc)
+{
+    if (self->empty_waiter == NULL) {
+        return 0;
+    }
+    PyObject *waiter = Py_NewRef(self->empty_waiter);
+    PyObject *done = PyObject_CallMethodNoArgs(waiter, self->st->str_done);
+    int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
+    Py_XDECREF(done);
+    if (is_done == 0) {
+        PyObject *result = PyObject_CallMethodOneArg(
+            waiter,
+            exc == NULL ? self->st->str_set_result
+                        : self->st->str_set_exception,
+            exc == NULL ? Py_None : exc);
+        is_done = result == NULL ? -1 : 1;
+        Py_XDECREF(result);
+    }
+    Py_DECREF(waiter);
+    return is_done < 0 ? -1 : 0;
+}
+
+static int
+drain_failed(StreamTransport *self, int code)
+{
+    self->write_blocked = false;
+    PyObject *exc = pyrsl_os_error(code);
+    if (exc == NULL) {
+        return -1;
+    }
+    PyErr_SetRaisedException(Py_NewRef(exc));
+    int status = pyrsl_stream_fatal(self, WRITE_FAILED);
+    if (status == 0) {
+        status = pyrsl_stream_settle_waiter(self, exc);
+    }
+    Py_DECREF(exc);
+    return status;
+}
+
+int
+pyrsl_stream_flush(StreamTransport *self)
+{
+    rsl_err err = {0, NULL};
+    switch (rsl_conn_flush(self->conn, &err)) {
+    case RSL_OK:
+        self->write_blocked = false;
+        break;
+    case RSL_AGAIN:
+    case RSL_BUSY:
+        self->write_blocked = true;
+        break;
+    case RSL_OS:
+        return drain_failed(self, err.code);
+    case RSL_EOF:
+    case RSL_NOMEM:
+    case RSL_CLOSED:
+    case RSL_UNSUPPORTED:
+    case RSL_FORKED:
+        return drain_failed(self, ENOMEM);
+    }
+    pyrsl_stream_update_held(self);
+    return 0;
+}
+
+/* What asyncio's write() would have sent by now. Nothing where the socket is
+ * known to be full. */
+int
+pyrsl_stream_catch_up(StreamTransport *self)
+{
+    if (self->conn_lost != 0 || self->write_blocked
+        || pyrsl_stream_backlog(self) == 0) {
+        return 0;
+    }
+    return pyrsl_stream_flush(self);
+}
+
+static int
+drain_shutdown(StreamTransport *self)
+{
+    rsl_err err = {0, NULL};
+    self->eof_sent = true;
+    rsl_status status = rsl_conn_shutdown_write(self->conn, &err);
+    if (status != RSL_OK) {
+        pyrsl_raise(status, &err);
+        return -1;
+    }
+    return 0;
+}
+
+/* --- After the kernel has taken something --- */
+
+/* resume_writing() wrote again. That leaves at the end of the turn, unless a
+ * close, an end or a waiter wants it gone. */
+static int
+drain_more(StreamTransport *self)
+{
+    if (self->state == STREAM_OPEN && !self->eof && self->reading
+        && self->empty_waiter == NULL) {
+        return 0;
+    }
+    return pyrsl_stream_catch_up(self);
+}
+
+/* asyncio's _write_ready() after a send. */
+static int
+drain_progressed(StreamTransport *self)
+{
+    if (self->conn_lost != 0) {
+        return 0;
+    }
+    if (pyrsl_flow_shrunk(&self->flow, self->loop, (PyObject *)self,
+                          self->protocol, pyrsl_stream_backlog(self))
+            < 0
+        || drain_more(self) < 0) {
+        return -1;
+    }
+    if (self->conn_lost != 0 || pyrsl_stream_backlog(self) > 0) {
+        return 0;
+    }
+    pyrsl_stream_update_held(self);
+    if (pyrsl_stream_settle_waiter(self, NULL) < 0) {
+        return -1;
+    }
+    if (self->state == STREAM_CLOSING) {
+        return pyrsl_stream_lose(self, NULL);
+    }
+    return self->eof && !self->eof_sent ? drain_shutdown(self) : 0;
+}
+
+int
+pyrsl_stream_on_writable(StreamTransport *self)
+{
+    if (self->conn_lost != 0) {
+        return 0;
+    }
+    if (pyrsl_stream_flush(self) < 0) {
+        return -1;
+    }
+    return drain_progressed(self);
+}
+
+int
+pyrsl_stream_on_sent(StreamTransport *self, int code)
+{
+    if (self->conn_lost != 0) {
+        return 0;
+    }
+    if (code != 0) {
+        return drain_failed(self, code);
+    }
+    if (pyrsl_stream_backlog(self) == 0) {
+        self->write_blocked = false;
+    }
+    return drain_progressed(self);
+}
+
+/* --- Methods --- */
+
+PyDoc_STRVAR(stream_write_eof_doc,
+"write_eof($self, /)\n--\n\n"
+"Close the write end once the buffer has been sent.");
+
+static PyObject *
+stream_write_eof(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->state != STREAM_OPEN || self->eof) {
+        Py_RETURN_NONE;
+    }
+    self->eof = true;
+    if (pyrsl_stream_catch_up(self) < 0) {
+        return NULL;
+    }
+    if (self->state == STREAM_OPEN && pyrsl_stream_backlog(self) == 0
+        && drain_shutdown(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_can_write_eof_doc,
+"can_write_eof($self, /)\n--\n\n"
+"Return True: streams can be closed one way.");
+
+static PyObject *
+stream_can_write_eof(StreamTransport *Py_UNUSED(self),
+                     PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(stream_get_write_buffer_size_doc,
+"get_write_buffer_size($self, /)\n--\n\n"
+"Return how many bytes the kernel has not taken.");
+
+static PyObject *
+stream_get_write_buffer_size(StreamTransport *self,
+                             PyObject *Py_UNUSED(ignored))
+{
+    if (self->loop != NULL && pyrsl_loop_is_owner(self->loop)
+        && pyrsl_stream_catch_up(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSize_t(pyrsl_stream_backlog(self));
+}
+
+PyDoc_STRVAR(stream_get_write_buffer_limits_doc,
+"get_write_buffer_limits($self, /)\n--\n\n"
+"Return the low and high marks of write flow control.");
+
+static PyObject *
+stream_get_write_buffer_limits(StreamTransport *self,
+                               PyObject *Py_UNUSED(ignored))
+{
+    return pyrsl_flow_limits(&self->flow);
+}
+
+PyDoc_STRVAR(stream_set_write_buffer_limits_doc,
+"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
+"Set the marks at which the protocol is told to pause and to resume.\n\n"
+"Raises ValueError unless high >= low >= 0.");
+
+static const char *const limit_names[] = {"high", "low", NULL};
+static const pyrsl_params limit_params
+    = {"set_write_buffer_limits", limit_names, 2, 0};
+
+static PyObject *
+stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *bound[2];
+    if (pyrsl_args_bind(&limit_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_flow_set_limits(&self->flow, bound[0], bound[1]) < 0) {
+        return NULL;
+    }
+    self->flush_at = self->flow.high < DRAIN_BATCH_MAX ? self->flow.high
+                                                       : DRAIN_BATCH_MAX;
+    if (pyrsl_stream_backlog(self) > self->flow.high
+        && pyrsl_stream_catch_up(self) < 0) {
+        return NULL;
+    }
+    if (self->conn_lost == 0
+        && pyrsl_flow_grown(&self->flow, self->loop, (PyObject *)self,
+                            self->protocol, pyrsl_stream_backlog(self))
+               < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_make_empty_waiter_doc,
+"_make_empty_waiter($self, /)\n--\n\n"
+"A future that is done when the buffer is empty; write() is refused until\n"
+"_reset_empty_waiter().");
+
+static PyObject *
+stream_make_empty_waiter(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
+        return NULL;
+    }
+    if (self->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the transport is closed");
+        return NULL;
+    }
+    if (pyrsl_stream_catch_up(self) < 0) {
+        return NULL;
+    }
+    PyObject *waiter = PyObject_CallMethodNoArgs((PyObject *)self->loop,
+                                                 self->st->str_create_future);
+    if (waiter == NULL) {
+        return NULL;
+    }
+    Py_XSETREF(self->empty_waiter, Py_NewRef(waiter));
+    if (pyrsl_stream_backlog(self) == 0
+        && pyrsl_stream_settle_waiter(self, NULL) < 0) {
+        Py_CLEAR(waiter);
+    }
+    return waiter;
+}
+
+PyDoc_STRVAR(stream_reset_empty_waiter_doc,
+"_reset_empty_waiter($self, /)\n--\n\n"
+"Allow write() again.");
+
+static PyObject *
+stream_reset_empty_waiter(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    Py_CLEAR(self->empty_waiter);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef pyrsl_stream_drain_methods[] = {
+    {"write_eof", (PyCFunction)(void (*)(void))stream_write_eof, METH_NOARGS,
+     stream_write_eof_doc},
+    {"can_write_eof", (PyCFunction)(void (*)(void))stream_can_write_eof,
+     METH_NOARGS, stream_can_write_eof_doc},
+    {"get_write_buffer_size",
+     (PyCFunction)(void (*)(void))stream_get_write_buffer_size, METH_NOARGS,
+     stream_get_write_buffer_size_doc},
+    {"get_write_buffer_limits",
+     (PyCFunction)(void (*)(void))stream_get_write_buffer_limits, METH_NOARGS,
+     stream_get_write_buffer_limits_doc},
+    {"set_write_buffer_limits",
+     (PyCFunction)(void (*)(void))stream_set_write_buffer_limits,
+     METH_FASTCALL | METH_KEYWORDS, stream_set_write_buffer_limits_doc},
+    {"_make_empty_waiter",
+     (PyCFunction)(void (*)(void))stream_make_empty_waiter, METH_NOARGS,
+     stream_make_empty_waiter_doc},
+    {"_reset_empty_waiter",
+     (PyCFunction)(void (*)(void))stream_reset_empty_waiter, METH_NOARGS,
+     stream_reset_empty_waiter_doc},
+    {NULL, NULL, 0, NULL},
+};

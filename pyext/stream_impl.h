@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_impl.h - the inside of StreamTransport, for stream_*.c and accept.c.
+ *
+ * Role:    asyncio's _SelectorSocketTransport over an rsl_conn.
+ * Thread:  [L] the loop's thread; what a stranger's getter may read is said.
+ * Memory:  a GC object. While it reads, or waits to write, the loop owns a
+ *          reference (`held`), as asyncio's selector would. */
+#ifndef PYRSL_STREAM_IMPL_H
+#define PYRSL_STREAM_IMPL_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "flow.h"
+#include "transport.h"
+
+/*         close(), output left      drained: connection_lost() at once
+ *  OPEN ----------------------> CLOSING ----------------------+
+ *   |                              | error, abort()           |
+ *   | close(), error, abort()      v                          v
+ *   +---------------------------> LOST ------------------> CLOSED
+ *                         (scheduled)  connection_lost() called
+ *  asyncio's _closing is every state but OPEN; _conn_lost counts from LOST. */
+typedef enum stream_state {
+    STREAM_OPEN,
+    STREAM_CLOSING,
+    STREAM_LOST,
+    STREAM_CLOSED,
+} stream_state;
+
+/* How input ended, and whether the protocol knows. PENDING ones came while
+ * reading was paused. */
+typedef enum stream_end {
+    STREAM_END_NONE,
+    STREAM_END_EOF_PENDING,
+    STREAM_END_ERROR_PENDING,
+    STREAM_END_TOLD,
+} stream_end;
+
+/* A TCP address as the kernel gave it; other families are converted when the
+ * transport is made. `length` is 0 when there is none. */
+typedef struct stream_name {
+    socklen_t length;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
+} stream_name;
+
+typedef struct StreamTransport {
+    PyObject_HEAD
+    PyObject *extra; /* asyncio.BaseTransport's slot: a dict, or NULL so far */
+    PyObject *dict;
+    PyObject *weakreflist;
+
+    module_state *st;   /* [K] */
+    LoopObject *loop;   /* NULL after connection_lost(), as asyncio's _loop */
+    rsl_conn *conn;     /* NULL once closed or detached */
+    PyObject *protocol; /* NULL after connection_lost() */
+    PyObject *context;  /* where read callbacks run */
+    PyObject *server;   /* NULL when there is none, or detached */
+    PyObject *sock;     /* the Python socket that owns the fd, or NULL */
+    PyObject *empty_waiter;
+    PyObject *release_handle; /* owned by the ready queue to be: closes `sock`
+                               * once the runtime has let go of the fd */
+
+    int fd;     /* [K] asyncio's _sock_fd: kept after close */
+    int raw_fd; /* the fd when it is ours alone (the loop has closed), or -1 */
+    stream_state state;
+    unsigned conn_lost; /* asyncio's _conn_lost */
+    stream_end end;
+    int end_errno;
+    size_t flush_at;  /* backlog above which write() sends at once */
+    size_t read_hint; /* 0, or how much the next read should have room for */
+    pyrsl_flow flow;
+
+    bool held;          /* the loop owns a reference */
+    bool reading;       /* asyncio would have a reader registered */
+    bool paused;        /* pause_reading() */
+    bool buffered;      /* the protocol is a BufferedProtocol */
+    bool has_held;      /* the conn keeps chunks that came while paused */
+    bool write_blocked; /* the socket is full: WRITABLE or SENT will come */
+    bool eof;           /* write_eof() */
+    bool eof_sent;      /* shutdown(SHUT_WR) done */
+    bool fd_released;   /* hooks.conn_closed() came inside rsl_conn_close() */
+
+    /* What socket.socket() needs to wrap an accepted fd. */
+    int family, type, proto;
+    stream_name sockname, peername;
+} StreamTransport;
+
+/* What a transport is made from. */
+typedef struct stream_request {
+    int fd;
+    PyObject *sock; /* NULL: accepted, the fd is the transport's */
+    PyObject *protocol;
+    PyObject *waiter; /* or NULL */
+    PyObject *extra;  /* or NULL */
+    PyObject *server; /* or NULL */
+    int family, type, proto; /* of an accepted fd */
+} stream_request;
+
+/* At most so much is read at once; asyncio's max_size. */
+#define PYRSL_STREAM_READ_MAX (256 * 1024)
+
+/* --- accept.c --- */
+
+void pyrsl_acceptors_close_all(LoopObject *loop);
+int pyrsl_acceptors_traverse(LoopObject *loop, visitproc visit, void *arg);
+
+/* --- stream_open.c --- */
+
+/* A transport whose connection_made() is scheduled; takes an accepted fd. */
+PyObject *pyrsl_stream_open(LoopObject *loop, const stream_request *request);
+
+/* --- stream_transport.c --- */
+
+/* asyncio's _fatal_error() for the exception that is set. 0, or -1 when an
+ * exception has to leave the loop. */
+int pyrsl_stream_fatal(StreamTransport *self, const char *message);
+
+/* asyncio's _force_close(). */
+int pyrsl_stream_force_close(StreamTransport *self, PyObject *exc);
+
+/* asyncio's close(). */
+int pyrsl_stream_close(StreamTransport *self);
+
+/* asyncio's _call_connection_lost(). */
+int pyrsl_stream_lose(StreamTransport *self, PyObject *exc);
+
+/* Close the fd without telling anybody: the end of connection_lost(), and all
+ * that is left to do for a transport that could not be made. */
+void pyrsl_stream_release(StreamTransport *self);
+
+/* Part with the runtime and keep the fd open, as asyncio's transports do when
+ * their loop is closed. */
+void pyrsl_stream_detach(StreamTransport *self);
+
+/* What finalizing an open transport comes to, on the loop's thread. */
+void pyrsl_stream_abandon(StreamTransport *self);
+
+/* Take or give back the loop's reference, after `reading` or `write_blocked`
+ * has changed. The caller holds another one. */
+void pyrsl_stream_update_held(StreamTransport *self);
+
+/* --- stream_pause.c --- */
+
+/* asyncio's _add_reader() and _remove_reader() of the transport. */
+int pyrsl_stream_read_begin(StreamTransport *self);
+int pyrsl_stream_read_end(StreamTransport *self);
+
+/* logger.debug(format, self) in debug mode. */
+int pyrsl_stream_log(StreamTransport *self, const char *format);
+
+PyObject *pyrsl_stream_set_protocol(StreamTransport *self,
+                                    PyObject *protocol);
+
+extern PyMethodDef pyrsl_stream_read_methods[];
+
+/* --- stream_read.c --- */
+
+int pyrsl_stream_on_readable(StreamTransport *self);
+int pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop,
+                         rsl_chunk *chunk);
+
+/* The peer has finished (0) or the stream is broken (errno). */
+int pyrsl_stream_on_end(StreamTransport *self, int code);
+
+/* --- stream_write.c --- */
+
+extern PyMethodDef pyrsl_stream_write_methods[];
+
+/* --- stream_drain.c --- */
+
+/* Send now. Socket errors become a fatal error. */
+int pyrsl_stream_flush(StreamTransport *self);
+
+/* Flush, if there is something that asyncio's write() would have sent. */
+int pyrsl_stream_catch_up(StreamTransport *self);
+
+/* Bytes that the kernel has not taken; 0 when closed. Any thread. */
+size_t pyrsl_stream_backlog(const StreamTransport *self);
+
+/* Settle what _make_empty_waiter() gave, if it waits: with `exc`, or with None
+ * for NULL. */
+int pyrsl_stream_settle_waiter(StreamTransport *self, PyObject *exc);
+
+int pyrsl_stream_on_writable(StreamTransport *self);
+int pyrsl_stream_on_sent(StreamTransport *self, int code);
+
+extern PyMethodDef pyrsl_stream_drain_methods[];
+
+/* --- stream_info.c --- */
+
+/* Remember both names of the fd. */
+int pyrsl_stream_note_names(StreamTransport *self);
+
+/* The Python socket, made when there is none: a new reference. */
+PyObject *pyrsl_stream_socket(StreamTransport *self);
+
+extern PyMethodDef pyrsl_stream_info_methods[];
+extern PyGetSetDef pyrsl_stream_getset[];
+PyObject *pyrsl_stream_repr(StreamTransport *self);
+
+#endif

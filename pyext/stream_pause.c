@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_pause.c - when a transport reads, and for which protocol. */
+#include "stream_impl.h"
+
+#include <errno.h>
+
+#include "errors.h"
+
+/* --- Starting and stopping --- */
+
+int
+pyrsl_stream_read_begin(StreamTransport *self)
+{
+    if (self->state != STREAM_OPEN || self->paused || self->conn == NULL
+        || self->end == STREAM_END_TOLD) {
+        return 0;
+    }
+    rsl_status status = rsl_conn_read_start(self->conn);
+    if (status != RSL_OK) {
+        rsl_err err = {errno, NULL};
+        pyrsl_raise(status, &err);
+        return -1;
+    }
+    self->reading = true;
+    pyrsl_stream_update_held(self);
+    if (!self->has_held && self->end == STREAM_END_NONE) {
+        return 0;
+    }
+    /* What came while reading was paused is delivered at the next turn. */
+    rsl_event event
+        = {.tag = rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
+    if (pyrsl_ready_push(&self->loop->ready, event) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+int
+pyrsl_stream_read_end(StreamTransport *self)
+{
+    if (self->reading) {
+        self->reading = false;
+        rsl_conn_read_stop(self->conn);
+    }
+    int status = 0;
+    /* Only a transport that reads, or is blocked, is kept alive until the end
+     * of the turn: others send at once. */
+    if (self->state == STREAM_OPEN) {
+        status = pyrsl_stream_catch_up(self);
+    }
+    pyrsl_stream_update_held(self);
+    return status;
+}
+
+int
+pyrsl_stream_log(StreamTransport *self, const char *format)
+{
+    if (self->loop == NULL || !self->loop->debug) {
+        return 0;
+    }
+    PyObject *text = PyUnicode_FromString(format);
+    if (text == NULL) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(
+        self->st->logger, self->st->str_debug, text, self, NULL);
+    Py_DECREF(text);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* --- Methods --- */
+
+PyDoc_STRVAR(stream_is_reading_doc,
+"is_reading($self, /)\n--\n\n"
+"Return True if the transport is receiving.");
+
+static PyObject *
+stream_is_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(self->state == STREAM_OPEN && !self->paused);
+}
+
+PyDoc_STRVAR(stream_pause_reading_doc,
+"pause_reading($self, /)\n--\n\n"
+"Deliver nothing until resume_reading() is called. Does nothing when the\n"
+"transport is paused or closing.");
+
+static PyObject *
+stream_pause_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->state != STREAM_OPEN || self->paused) {
+        Py_RETURN_NONE;
+    }
+    self->paused = true;
+    if (pyrsl_stream_read_end(self) < 0
+        || pyrsl_stream_log(self, "%r pauses reading") < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_resume_reading_doc,
+"resume_reading($self, /)\n--\n\n"
+"Deliver again, from the next turn on and in the caller's context.");
+
+static PyObject *
+stream_resume_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->state != STREAM_OPEN || !self->paused) {
+        Py_RETURN_NONE;
+    }
+    PyObject *context = PyContext_CopyCurrent();
+    if (context == NULL) {
+        return NULL;
+    }
+    Py_XSETREF(self->context, context);
+    self->paused = false;
+    if (pyrsl_stream_read_begin(self) < 0
+        || pyrsl_stream_log(self, "%r resumes reading") < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_set_protocol_doc,
+"set_protocol($self, protocol, /)\n--\n\n"
+"Set a new protocol.");
+
+PyObject *
+pyrsl_stream_set_protocol(StreamTransport *self, PyObject *protocol)
+{
+    int buffered
+        = PyObject_IsInstance(protocol, self->st->BufferedProtocol);
+    if (buffered < 0) {
+        return NULL;
+    }
+    self->buffered = buffered != 0;
+    Py_XSETREF(self->protocol, Py_NewRef(protocol));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_get_protocol_doc,
+"get_protocol($self, /)\n--\n\n"
+"Return the current protocol, or None after connection_lost().");
+
+static PyObject *
+stream_get_protocol(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self->protocol == NULL ? Py_None : self->protocol);
+}
+
+PyMethodDef pyrsl_stream_read_methods[] = {
+    {"is_reading", (PyCFunction)(void (*)(void))stream_is_reading,
+     METH_NOARGS, stream_is_reading_doc},
+    {"pause_reading", (PyCFunction)(void (*)(void))stream_pause_reading,
+     METH_NOARGS, stream_pause_reading_doc},
+    {"resume_reading", (PyCFunction)(void (*)(void))stream_resume_reading,
+     METH_NOARGS, stream_resume_reading_doc},
+    {"set_protocol", (PyCFunction)(void (*)(void))pyrsl_stream_set_protocol,
+     METH_O, stream_set_protocol_doc},
+    {"get_protocol", (PyCFunction)(void (*)(void))stream_get_protocol,
+     METH_NOARGS, stream_get_protocol_doc},
+    {NULL, NULL, 0, NULL},
+};

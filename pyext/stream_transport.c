@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_transport.c - the type, and how a transport ends. */
+#include "stream_impl.h"
+
+#include <stddef.h>
+#include <unistd.h>
+
+#include "errors.h"
+#include "handle.h"
+
+static inline bool
+exception_leaves_loop(void)
+{
+    return PyErr_ExceptionMatches(PyExc_SystemExit)
+           || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+}
+
+/* --- The fd and the loop's reference --- */
+
+void
+pyrsl_stream_update_held(StreamTransport *self)
+{
+    bool hold = self->conn != NULL && (self->reading || self->write_blocked);
+    if (hold == self->held) {
+        return;
+    }
+    self->held = hold;
+    if (hold) {
+        Py_INCREF(self);
+    }
+    else {
+        Py_DECREF(self);
+    }
+}
+
+static void
+stream_close_socket(StreamTransport *self, PyObject *sock)
+{
+    if (sock == NULL || sock == Py_None) {
+        return;
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(sock, self->st->str_close);
+    if (result == NULL) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+}
+
+/* The runtime thread is reading the fd: what is left to do waits in a Handle
+ * that keeps us alive until hooks.conn_closed() queues it. Made now, because
+ * the hook may not call Python. */
+static void
+stream_defer_socket(StreamTransport *self, LoopObject *loop, PyObject *sock)
+{
+    PyObject *method
+        = PyObject_GetAttr((PyObject *)self, self->st->str_release_socket);
+    PyObject *args = PyTuple_Pack(1, sock == NULL ? Py_None : sock);
+    if (method != NULL && args != NULL) {
+        self->release_handle = pyrsl_handle_new(loop, self->st->HandleType,
+                                                method, args, NULL);
+        args = NULL;
+    }
+    if (self->release_handle == NULL) {
+        PyErr_WriteUnraisable((PyObject *)self);
+        Py_INCREF(self); /* the runtime still knows our address */
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(method);
+}
+
+/* Close the conn, which lends its fd when `lent`; then close `sock`. */
+static void
+stream_close_conn(StreamTransport *self, bool lent, PyObject *sock)
+{
+    LoopObject *loop = self->loop;
+    rsl_conn *conn = self->conn;
+    self->conn = NULL;
+    self->reading = false;
+    self->write_blocked = false;
+    if (self->fd < loop->transport_cap
+        && loop->transports[self->fd] == (PyObject *)self) {
+        loop->transports[self->fd] = NULL;
+    }
+    self->fd_released = false;
+    rsl_conn_close(conn);
+    if (lent && !self->fd_released) {
+        stream_defer_socket(self, loop, sock);
+    }
+    else {
+        stream_close_socket(self, sock);
+    }
+    pyrsl_stream_update_held(self);
+}
+
+/* hooks.conn_closed: inside rsl_conn_close(), or at a later turn. */
+void
+pyrsl_stream_conn_closed(void *owner)
+{
+    StreamTransport *self = owner;
+    PyObject *handle = self->release_handle;
+    if (handle == NULL) {
+        self->fd_released = true;
+        return;
+    }
+    self->release_handle = NULL;
+    LoopObject *loop = (LoopObject *)((HandleObject *)handle)->loop;
+    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
+    if (pyrsl_ready_push(&loop->ready, event) < 0) {
+        loop->lost_event = true; /* the handle stays: better than a crash */
+    }
+}
+
+void
+pyrsl_stream_detach(StreamTransport *self)
+{
+    if (self->conn == NULL) {
+        return;
+    }
+    if (self->sock == NULL) {
+        rsl_conn_borrow_fd(self->conn);
+        self->raw_fd = self->fd;
+    }
+    stream_close_conn(self, true, NULL);
+}
+
+void
+pyrsl_stream_release(StreamTransport *self)
+{
+    PyObject *sock = self->sock;
+    self->sock = NULL;
+    if (self->conn != NULL) {
+        stream_close_conn(self, sock != NULL, sock);
+    }
+    else if (sock != NULL) {
+        stream_close_socket(self, sock);
+    }
+    else if (self->raw_fd >= 0) {
+        close(self->raw_fd);
+    }
+    self->raw_fd = -1;
+    Py_XDECREF(sock);
+}
+
+void
+pyrsl_transports_close_all(LoopObject *loop)
+{
+    pyrsl_acceptors_close_all(loop);
+    for (int fd = 0; fd < loop->transport_cap; fd++) {
+        StreamTransport *transport = (StreamTransport *)loop->transports[fd];
+        if (transport != NULL) {
+            Py_INCREF(transport);
+            pyrsl_stream_detach(transport);
+            Py_DECREF(transport);
+        }
+    }
+}
+
+int
+pyrsl_transports_traverse(LoopObject *loop, visitproc visit, void *arg)
+{
+    for (int fd = 0; fd < loop->transport_cap; fd++) {
+        StreamTransport *transport = (StreamTransport *)loop->transports[fd];
+        if (transport != NULL && transport->held) {
+            Py_VISIT((PyObject *)transport);
+        }
+    }
+    return pyrsl_acceptors_traverse(loop, visit, arg);
+}
+
+/* --- The end --- */
+
+static int
+stream_detach_server(StreamTransport *self)
+{
+    PyObject *server = self->server;
+    if (server == NULL) {
+        return 0;
+    }
+    self->server = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *result = PyObject_CallMethodOneArg(
+        server, self->st->str_detach, (PyObject *)self);
+#else
+    PyObject *result
+        = PyObject_CallMethodNoArgs(server, self->st->str_detach);
+#endif
+    Py_DECREF(server);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+stream_fail_waiter(StreamTransport *self)
+{
+    PyObject *waiter = self->empty_waiter;
+    if (waiter == NULL) {
+        return 0;
+    }
+    PyObject *exc = PyObject_CallFunction(PyExc_ConnectionError, "s",
+                                          "Connection is closed by peer");
+    if (exc == NULL) {
+        return -1;
+    }
+    int status = pyrsl_stream_settle_waiter(self, exc);
+    Py_DECREF(exc);
+    return status;
+}
+
+int
+pyrsl_stream_lose(StreamTransport *self, PyObject *exc)
+{
+    if (self->state == STREAM_CLOSED) {
+        return 0;
+    }
+    self->state = STREAM_CLOSED;
+    if (self->conn_lost == 0) {
+        self->conn_lost = 1;
+    }
+    Py_INCREF(self);
+    PyObject *protocol = Py_NewRef(self->protocol);
+    PyObject *result = PyObject_CallMethodOneArg(
+        protocol, self->st->str_connection_lost, exc == NULL ? Py_None : exc);
+    PyObject *raised = result == NULL ? PyErr_GetRaisedException() : NULL;
+    Py_XDECREF(result);
+    Py_DECREF(protocol);
+
+    pyrsl_stream_release(self);
+    int status = stream_detach_server(self);
+    if (status == 0) {
+        status = stream_fail_waiter(self);
+    }
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->context);
+    Py_DECREF(self);
+    if (raised != NULL) {
+        PyErr_Clear();
+        PyErr_SetRaisedException(raised);
+        return -1;
+    }
+    return status;
+}
+
+void
+pyrsl_stream_abandon(StreamTransport *self)
+{
+    self->state = STREAM_CLOSED;
+    self->conn_lost = self->conn_lost == 0 ? 1 : self->conn_lost;
+    pyrsl_stream_release(self);
+    if (stream_detach_server(self) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+}
+
+static int
+stream_schedule_lost(StreamTransport *self, PyObject *exc)
+{
+    if (pyrsl_loop_check_closed(self->loop) < 0) {
+        return -1;
+    }
+    PyObject *method = PyObject_GetAttr((PyObject *)self,
+                                        self->st->str_call_connection_lost);
+    PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);
+    int status = -1;
+    if (method != NULL && args != NULL) {
+        status = pyrsl_loop_call_soon(self->loop, method, args, NULL);
+    }
+    Py_XDECREF(method);
+    Py_XDECREF(args);
+    return status;
+}
+
+int
+pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
+{
+    if (self->conn_lost != 0) {
+        return 0;
+    }
+    if (self->conn != NULL) {
+        rsl_conn_discard_writes(self->conn);
+    }
+    self->write_blocked = false;
+    self->state = STREAM_LOST;
+    self->conn_lost = 1;
+    int status = pyrsl_stream_read_end(self);
+    return stream_schedule_lost(self, exc) < 0 ? -1 : status;
+}
+
+int
+pyrsl_stream_close(StreamTransport *self)
+{
+    if (self->state != STREAM_OPEN) {
+        return 0;
+    }
+    /* What asyncio's write() would have sent by now. */
+    if (pyrsl_stream_catch_up(self) < 0) {
+        return -1;
+    }
+    if (self->state != STREAM_OPEN) {
+        return 0; /* the flush met an error */
+    }
+    bool drained = pyrsl_stream_backlog(self) == 0;
+    self->state = drained ? STREAM_LOST : STREAM_CLOSING;
+    self->conn_lost = drained ? 1 : 0;
+    int status = pyrsl_stream_read_end(self);
+    if (drained && stream_schedule_lost(self, NULL) < 0) {
+        return -1;
+    }
+    return status;
+}
+
+int
+pyrsl_stream_fatal(StreamTransport *self, const char *message)
+{
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    LoopObject *loop = self->loop;
+    int status = 0;
+    if (loop != NULL
+        && (loop->debug || !PyObject_TypeCheck(
+                exc, (PyTypeObject *)PyExc_OSError))) {
+        PyObject *text = PyUnicode_FromString(message);
+        PyObject *result = NULL;
+        if (text != NULL) {
+            result = PyObject_CallMethodObjArgs(
+                (PyObject *)loop, self->st->str_on_fatal_error, self,
+                self->protocol == NULL ? Py_None : self->protocol, exc, text,
+                NULL);
+            Py_DECREF(text);
+        }
+        status = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+    }
+    PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
+    if (pyrsl_stream_force_close(self, exc) < 0) {
+        status = -1;
+    }
+    Py_DECREF(exc);
+    if (raised != NULL) {
+        PyErr_Clear();
+        PyErr_SetRaisedException(raised);
+    }
+    return status;
+}
+
+/* --- Events --- */
+
+static int
+stream_dispatch(StreamTransport *self, LoopObject *loop, rsl_event event)
+{
+    switch (rsl_tag_kind(event.tag)) {
+    case RSL_EV_READABLE:
+        return pyrsl_stream_on_readable(self);
+    case RSL_EV_DATA:
+        rsl_conn_received(self->conn);
+        return pyrsl_stream_on_data(self, loop, event.u.ptr);
+    case RSL_EV_EOF:
+        return pyrsl_stream_on_end(self, 0);
+    case RSL_EV_READ_ERROR:
+        return pyrsl_stream_on_end(self, (int)event.u.arg);
+    case RSL_EV_WRITABLE:
+        return pyrsl_stream_on_writable(self);
+    case RSL_EV_SENT:
+        return pyrsl_stream_on_sent(self, (int)event.u.arg);
+    case RSL_EV_NONE:
+    case RSL_EV_CALL:
+    case RSL_EV_ACCEPTABLE:
+    case RSL_EV_ACCEPTED:
+    case RSL_EV_ACCEPT_ERROR:
+    case RSL_EV_WATCH:
+    case RSL_EV_MESSAGE:
+        break;
+    }
+    return 0;
+}
+
+/* What asyncio's Handle._run() reports: an error that no rule of the transport
+ * covers, like one raised by connection_lost() of a drained transport. */
+static int
+stream_report(StreamTransport *self, LoopObject *loop)
+{
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *text = PyUnicode_FromFormat("Exception in callback of %R", self);
+    PyObject *result = NULL;
+    if (text != NULL) {
+        result = PyObject_CallMethodObjArgs(
+            (PyObject *)loop, self->st->str_on_flow_error, self,
+            self->protocol == NULL ? Py_None : self->protocol, exc, text,
+            NULL);
+        Py_DECREF(text);
+    }
+    Py_DECREF(exc);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+int
+pyrsl_stream_event(LoopObject *loop, rsl_event event)
+{
+    rsl_conn *conn = rsl_conn_find(loop->rt, rsl_tag_id(event.tag));
+    if (conn == NULL) {
+        pyrsl_event_discard(loop, event);
+        return 0;
+    }
+    StreamTransport *self = rsl_conn_owner(conn);
+    Py_INCREF(self);
+    int status = stream_dispatch(self, loop, event);
+    if (status < 0) {
+        status = stream_report(self, loop);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+void
+pyrsl_event_discard(LoopObject *loop, rsl_event event)
+{
+    if (rsl_tag_kind(event.tag) == RSL_EV_DATA) {
+        rsl_chunk_release(loop->rt, event.u.ptr);
+    }
+    else if (rsl_tag_kind(event.tag) == RSL_EV_ACCEPTED) {
+        close((int)event.u.arg);
+    }
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_type.c - StreamTransport for Python: type, methods, collection. */
+#include <stddef.h>
+
+#include "stream_impl.h"
+
+/* --- Collection --- */
+
+static int
+stream_traverse(StreamTransport *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->extra);
+    Py_VISIT(self->dict);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->protocol);
+    Py_VISIT(self->context);
+    Py_VISIT(self->server);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->empty_waiter);
+    return 0;
+}
+
+/* The finalizer has closed the native side. */
+static int
+stream_clear(StreamTransport *self)
+{
+    Py_CLEAR(self->extra);
+    Py_CLEAR(self->dict);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->sock);
+    Py_CLEAR(self->empty_waiter);
+    Py_CLEAR(self->loop);
+    return 0;
+}
+
+/* Collected on a thread that is not the loop's: the runtime may be at work
+ * just now. True when the loop will close us, which keeps us alive till then. */
+static bool
+stream_abandon_later(StreamTransport *self)
+{
+    if (self->conn == NULL || pyrsl_loop_is_owner(self->loop)) {
+        return false;
+    }
+    PyObject *method
+        = PyObject_GetAttr((PyObject *)self, self->st->str_abandon);
+    PyObject *result = NULL;
+    if (method != NULL) {
+        result = PyObject_CallMethodOneArg(
+            (PyObject *)self->loop, self->st->str_call_soon_threadsafe,
+            method);
+        Py_DECREF(method);
+    }
+    if (result == NULL) {
+        PyErr_Clear(); /* the loop was closed: nobody is at work */
+        return false;
+    }
+    Py_DECREF(result);
+    return true;
+}
+
+/* asyncio's __del__: only a transport that was never closed has an fd. */
+static void
+stream_finalize(StreamTransport *self)
+{
+    if (self->conn == NULL && self->sock == NULL && self->raw_fd < 0) {
+        return;
+    }
+    PyObject *raised = PyErr_GetRaisedException();
+    if (PyErr_ResourceWarning((PyObject *)self, 1, "unclosed transport %R",
+                              self)
+        < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    if (!stream_abandon_later(self)) {
+        pyrsl_stream_abandon(self);
+    }
+    if (raised != NULL) {
+        PyErr_SetRaisedException(raised);
+    }
+}
+
+static void
+stream_dealloc(StreamTransport *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+    if (self->weakreflist != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    (void)stream_clear(self); /* always 0 */
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* --- Methods that end it --- */
+
+PyDoc_STRVAR(stream_close_doc,
+"close($self, /)\n--\n\n"
+"Close the transport when its buffer has been sent.\n\n"
+"No more data is received; connection_lost(None) is called later.");
+
+static PyObject *
+stream_close(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (pyrsl_stream_close(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_abort_doc,
+"abort($self, /)\n--\n\n"
+"Close the transport now; what was not sent is dropped.");
+
+static PyObject *
+stream_abort(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    /* asyncio's write() would have sent what the socket takes. */
+    if (pyrsl_stream_catch_up(self) < 0
+        || pyrsl_stream_force_close(self, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_is_closing_doc,
+"is_closing($self, /)\n--\n\n"
+"Return True if the transport is closing or closed.");
+
+static PyObject *
+stream_is_closing(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(self->state != STREAM_OPEN);
+}
+
+PyDoc_STRVAR(stream_force_close_doc,
+"_force_close($self, exc, /)\n--\n\n"
+"Close now; connection_lost(exc) is called later.");
+
+static PyObject *
+stream_force_close(StreamTransport *self, PyObject *exc)
+{
+    if (pyrsl_stream_force_close(self, exc) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_fatal_error_doc,
+"_fatal_error($self, exc, message='Fatal error on transport', /)\n--\n\n"
+"Report exc, unless it is an OSError, and close now.");
+
+static PyObject *
+stream_fatal_error(StreamTransport *self, PyObject *const *args,
+                   Py_ssize_t nargs)
+{
+    if (nargs < 1 || nargs > 2 || !PyExceptionInstance_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "_fatal_error() takes an exception and a message");
+        return NULL;
+    }
+    const char *message = "Fatal error on transport";
+    if (nargs == 2) {
+        message = PyUnicode_AsUTF8(args[1]);
+        if (message == NULL) {
+            return NULL;
+        }
+    }
+    PyErr_SetRaisedException(Py_NewRef(args[0]));
+    if (pyrsl_stream_fatal(self, message) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_call_connection_lost_doc,
+"_call_connection_lost($self, exc, /)\n--\n\n"
+"Tell the protocol, then close the socket.");
+
+static PyObject *
+stream_call_connection_lost(StreamTransport *self, PyObject *exc)
+{
+    if (pyrsl_stream_lose(self, exc) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_start_reading_doc,
+"_start_reading($self, /)\n--\n\n"
+"connection_made() was called: read from now on.");
+
+static PyObject *
+stream_start_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (pyrsl_stream_read_begin(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stream_release_socket_doc,
+"_release_socket($self, sock, /)\n--\n\n"
+"The runtime has let go of the fd: close its socket.");
+
+static PyObject *
+stream_release_socket(StreamTransport *self, PyObject *sock)
+{
+    if (sock == Py_None) {
+        Py_RETURN_NONE;
+    }
+    return PyObject_CallMethodNoArgs(sock, self->st->str_close);
+}
+
+PyDoc_STRVAR(stream_abandon_doc,
+"_abandon($self, /)\n--\n\n"
+"Close the socket of a transport that was collected.");
+
+static PyObject *
+stream_abandon(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    pyrsl_stream_abandon(self);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef stream_own_methods[] = {
+    {"close", (PyCFunction)(void (*)(void))stream_close, METH_NOARGS,
+     stream_close_doc},
+    {"abort", (PyCFunction)(void (*)(void))stream_abort, METH_NOARGS,
+     stream_abort_doc},
+    {"is_closing", (PyCFunction)(void (*)(void))stream_is_closing,
+     METH_NOARGS, stream_is_closing_doc},
+    {"_force_close", (PyCFunction)(void (*)(void))stream_force_close, METH_O,
+     stream_force_close_doc},
+    {"_fatal_error", (PyCFunction)(void (*)(void))stream_fatal_error,
+     METH_FASTCALL, stream_fatal_error_doc},
+    {"_call_connection_lost",
+     (PyCFunction)(void (*)(void))stream_call_connection_lost, METH_O,
+     stream_call_connection_lost_doc},
+    {"_start_reading", (PyCFunction)(void (*)(void))stream_start_reading,
+     METH_NOARGS, stream_start_reading_doc},
+    {"_release_socket", (PyCFunction)(void (*)(void))stream_release_socket,
+     METH_O, stream_release_socket_doc},
+    {"_abandon", (PyCFunction)(void (*)(void))stream_abandon, METH_NOARGS,
+     stream_abandon_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* --- The type --- */
+
+static PyMemberDef stream_members[] = {
+    {"__dictoffset__", Py_T_PYSSIZET, offsetof(StreamTransport, dict),
+     Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET,
+     offsetof(StreamTransport, weakreflist), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_doc, "A connected TCP or unix stream, owned by an event loop."},
+    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_traverse, stream_traverse},
+    {Py_tp_clear, stream_clear},
+    {Py_tp_finalize, stream_finalize},
+    {Py_tp_repr, pyrsl_stream_repr},
+    {Py_tp_getattro, PyObject_GenericGetAttr},
+    {Py_tp_setattro, PyObject_GenericSetAttr},
+    {Py_tp_members, stream_members},
+    {Py_tp_getset, pyrsl_stream_getset},
+    {0, NULL},
+};
+
+PyType_Spec pyrsl_stream_transport_spec = {
+    .name = "rsloop_c._core.StreamTransport",
+    .basicsize = sizeof(StreamTransport),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = stream_slots,
+};
+
+/* BaseTransport keeps its one slot where we expect it, and nothing follows. */
+static int
+stream_check_layout(const module_state *st)
+{
+    PyObject *member = PyObject_GetAttrString(st->AsyncioTransport, "_extra");
+    if (member == NULL) {
+        return -1;
+    }
+    bool same
+        = ((PyTypeObject *)st->AsyncioTransport)->tp_basicsize
+              == (Py_ssize_t)offsetof(StreamTransport, dict)
+          && Py_IS_TYPE(member, &PyMemberDescr_Type)
+          && ((PyMemberDescrObject *)member)->d_member->offset
+                 == (Py_ssize_t)offsetof(StreamTransport, extra);
+    Py_DECREF(member);
+    if (!same) {
+        PyErr_SetString(PyExc_ImportError,
+                        "rsloop_c does not know the layout of "
+                        "asyncio.Transport on this Python");
+        return -1;
+    }
+    return 0;
+}
+
+/* asyncio.constants._SendfileMode.TRY_NATIVE */
+static PyObject *
+stream_sendfile_mode(void)
+{
+    PyObject *constants = PyImport_ImportModule("asyncio.constants");
+    if (constants == NULL) {
+        return NULL;
+    }
+    PyObject *modes = PyObject_GetAttrString(constants, "_SendfileMode");
+    Py_DECREF(constants);
+    if (modes == NULL) {
+        return NULL;
+    }
+    PyObject *mode = PyObject_GetAttrString(modes, "TRY_NATIVE");
+    Py_DECREF(modes);
+    return mode;
+}
+
+static int
+stream_set_attribute(PyTypeObject *type, const char *name, PyObject *value)
+{
+    if (value == NULL) {
+        return -1;
+    }
+    int status = PyObject_SetAttrString((PyObject *)type, name, value);
+    Py_DECREF(value);
+    return status;
+}
+
+int
+pyrsl_stream_type_init(module_state *st)
+{
+    PyTypeObject *type = st->StreamTransportType;
+    PyMethodDef *const tables[] = {
+        stream_own_methods,
+        pyrsl_stream_read_methods,
+        pyrsl_stream_write_methods,
+        pyrsl_stream_drain_methods,
+        pyrsl_stream_info_methods,
+    };
+    if (stream_check_layout(st) < 0) {
+        return -1;
+    }
+    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
+        for (PyMethodDef *def = tables[t]; def->ml_name != NULL; def++) {
+            if (stream_set_attribute(type, def->ml_name,
+                                     PyDescr_NewMethod(type, def))
+                < 0) {
+                return -1;
+            }
+        }
+    }
+    if (stream_set_attribute(type, "max_size",
+                             PyLong_FromLong(PYRSL_STREAM_READ_MAX))
+            < 0
+        || stream_set_attribute(type, "_start_tls_compatible",
+                                Py_NewRef(Py_True))
+               < 0) {
+        return -1;
+    }
+    return stream_set_attribute(type, "_sendfile_compatible",
+                                stream_sendfile_mode());
+}

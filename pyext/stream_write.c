@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_write.c - from write() to the runtime's queue. */
+#include "errors.h"
+#include "stream_impl.h"
+
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define CONN_LOST_WRITES_MAX 5
+
+/* 3.12 gave writelines() its own words; before it joined and called write(). */
+#if PY_VERSION_HEX >= 0x030C0000
+#define WRITELINES_AFTER_EOF "Cannot call writelines() after write_eof()"
+#define WRITELINES_IN_SENDFILE \
+    "unable to writelines; sendfile is in progress"
+#else
+#define WRITELINES_AFTER_EOF   "Cannot call write() after write_eof()"
+#define WRITELINES_IN_SENDFILE "unable to write; sendfile is in progress"
+#endif
+
+#if PY_VERSION_HEX >= 0x030E0000
+#define WRITE_TYPES "a bytes, bytearray, or memoryview object"
+#else
+#define WRITE_TYPES "a bytes-like object"
+#endif
+
+/* hooks.loan_return: every loan is a bytes object. */
+void
+pyrsl_stream_loan_return(void *loan)
+{
+    Py_DECREF((PyObject *)loan);
+}
+
+/* --- Sending --- */
+
+/* The rare half of write(): send what is queued, then let the protocol know
+ * when the socket is full. */
+static int
+write_now(StreamTransport *self)
+{
+    LoopObject *loop = self->loop;
+    if (!pyrsl_loop_is_owner(loop)) {
+        /* Nobody may send but the loop's thread: its next turn does. */
+        rsl_runtime_wake(loop->rt);
+        return 0;
+    }
+    if (!self->write_blocked && pyrsl_stream_flush(self) < 0) {
+        return -1;
+    }
+    if (self->conn == NULL || self->conn_lost != 0) {
+        return 0;
+    }
+    return pyrsl_flow_grown(&self->flow, loop, (PyObject *)self,
+                            self->protocol, rsl_conn_backlog(self->conn));
+}
+
+/* Whether what is queued may wait for the end of the turn: there is one, this
+ * is its thread, and the transport lives until then. */
+static inline bool
+write_may_wait(const StreamTransport *self)
+{
+    return self->reading && rsl_conn_backlog(self->conn) <= self->flush_at
+           && atomic_load_explicit(&self->loop->thread_id,
+                                   memory_order_relaxed)
+                  == PyThread_get_thread_ident();
+}
+
+static inline int
+write_queued(StreamTransport *self)
+{
+    return write_may_wait(self) ? 0 : write_now(self);
+}
+
+/* --- Queueing --- */
+
+typedef struct write_piece {
+    PyObject *loan; /* an exact bytes object, which nobody can change */
+    const char *data;
+    size_t size;
+} write_piece;
+
+/* A view of bytes is as safe as the bytes. */
+static bool
+piece_of_view(PyObject *data, write_piece *out)
+{
+    PyObject *base = PyMemoryView_GET_BASE(data);
+    Py_buffer view;
+    if (base == NULL || !PyBytes_CheckExact(base)
+        || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    out->loan = Py_NewRef(base);
+    out->data = view.buf;
+    out->size = (size_t)view.len;
+    PyBuffer_Release(&view);
+    return true;
+}
+
+/* A reference where the content cannot change, a copy elsewhere. */
+static int
+piece_of(PyObject *data, write_piece *out)
+{
+    if (PyBytes_CheckExact(data)) {
+        out->loan = Py_NewRef(data);
+    }
+    else if (PyMemoryView_Check(data) && piece_of_view(data, out)) {
+        return 0;
+    }
+    else if (PyByteArray_CheckExact(data)) {
+        out->loan = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(data),
+                                              PyByteArray_GET_SIZE(data));
+    }
+    else {
+        PyObject *view = PyMemoryView_FromObject(data);
+        out->loan = view == NULL ? NULL : PyBytes_FromObject(view);
+        Py_XDECREF(view);
+    }
+    if (out->loan == NULL) {
+        return -1;
+    }
+    out->data = PyBytes_AS_STRING(out->loan);
+    out->size = (size_t)PyBytes_GET_SIZE(out->loan);
+    return 0;
+}
+
+/* Takes the piece's loan. */
+static int
+piece_queue(StreamTransport *self, const write_piece *piece)
+{
+    if (piece->size == 0) {
+        Py_DECREF(piece->loan);
+        return 0;
+    }
+    rsl_status status = rsl_conn_write(self->conn, piece->data, piece->size,
+                                       piece->loan);
+    if (status == RSL_OK) {
+        return 0;
+    }
+    Py_DECREF(piece->loan);
+    rsl_err err = {0, NULL};
+    pyrsl_raise(status, &err);
+    return -1;
+}
+
+/* --- write() and writelines() --- */
+
+#ifdef Py_GIL_DISABLED
+static int
+write_check_thread(const StreamTransport *self)
+{
+    if (self->loop == NULL || pyrsl_loop_is_owner(self->loop)) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "Non-thread-safe operation invoked on an event loop "
+                    "other than the current one");
+    return -1;
+}
+#else
+#define write_check_thread(self) 0
+#endif
+
+/* asyncio drops what is written to a lost connection, and says so from the
+ * fifth time on. */
+static int
+write_dropped(StreamTransport *self)
+{
+    int status = 0;
+    if (self->conn_lost >= CONN_LOST_WRITES_MAX) {
+        PyObject *text
+            = PyUnicode_FromString("socket.send() raised exception.");
+        PyObject *result = NULL;
+        if (text != NULL) {
+            result = PyObject_CallMethodOneArg(self->st->logger,
+                                               self->st->str_warning, text);
+            Py_DECREF(text);
+        }
+        status = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+    }
+    self->conn_lost++;
+    return status;
+}
+
+static PyObject *
+write_wrong_type(PyObject *data)
+{
+    PyObject *name
+        = PyObject_GetAttrString((PyObject *)Py_TYPE(data), "__name__");
+    if (name != NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     "data argument must be " WRITE_TYPES ", not %R", name);
+        Py_DECREF(name);
+    }
+    return NULL;
+}
+
+PyDoc_STRVAR(stream_write_doc,
+"write($self, data, /)\n--\n\n"
+"Send bytes, without waiting and in order.\n\n"
+"They leave at the end of the loop's turn, together with what else was\n"
+"written. A bytes object is kept until then, anything else is copied now.");
+
+static PyObject *
+stream_write(StreamTransport *self, PyObject *data)
+{
+    if (!PyBytes_Check(data) && !PyByteArray_Check(data)
+        && !PyMemoryView_Check(data)) {
+        return write_wrong_type(data);
+    }
+    if (self->eof) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Cannot call write() after write_eof()");
+        return NULL;
+    }
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "unable to write; sendfile is in progress");
+        return NULL;
+    }
+    Py_ssize_t length = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data)
+                                                 : PyObject_Size(data);
+    if (length <= 0) {
+        return length < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (self->conn_lost != 0 || self->conn == NULL) {
+        return write_dropped(self) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    write_piece piece;
+    if (write_check_thread(self) < 0 || piece_of(data, &piece) < 0
+        || piece_queue(self, &piece) < 0 || write_queued(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* All pieces or, when one of them is not bytes-like, none. */
+static int
+writelines_queue(StreamTransport *self, PyObject *items)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(items), ready = 0, queued = 0;
+    write_piece *pieces = PyMem_New(write_piece, (size_t)count);
+    if (pieces == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    while (ready < count
+           && piece_of(PyTuple_GET_ITEM(items, ready), &pieces[ready]) == 0) {
+        ready++;
+    }
+    int status = ready == count ? 0 : -1;
+    while (status == 0 && queued < ready && self->conn != NULL) {
+        status = piece_queue(self, &pieces[queued]);
+        queued++;
+    }
+    for (; queued < ready; queued++) {
+        Py_DECREF(pieces[queued].loan);
+    }
+    PyMem_Free(pieces);
+    return status;
+}
+
+PyDoc_STRVAR(stream_writelines_doc,
+"writelines($self, list_of_data, /)\n--\n\n"
+"Send the pieces in order, as write() would, without joining them.");
+
+static PyObject *
+stream_writelines(StreamTransport *self, PyObject *list_of_data)
+{
+    if (self->eof) {
+        PyErr_SetString(PyExc_RuntimeError, WRITELINES_AFTER_EOF);
+        return NULL;
+    }
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, WRITELINES_IN_SENDFILE);
+        return NULL;
+    }
+    /* A copy: looking at an item may run code that changes the list. */
+    PyObject *items = PySequence_Tuple(list_of_data);
+    if (items == NULL) {
+        return NULL;
+    }
+    int status = 0;
+    if (PyTuple_GET_SIZE(items) == 0) {
+        status = 0;
+    }
+    else if (self->conn_lost != 0 || self->conn == NULL) {
+        status = write_dropped(self);
+    }
+    else if (write_check_thread(self) < 0
+             || writelines_queue(self, items) < 0) {
+        status = -1;
+    }
+    else if (self->conn != NULL) {
+        status = write_queued(self);
+    }
+    Py_DECREF(items);
+    return status < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyMethodDef pyrsl_stream_write_methods[] = {
+    {"write", (PyCFunction)(void (*)(void))stream_write, METH_O,
+     stream_write_doc},
+    {"writelines", (PyCFunction)(void (*)(void))stream_writelines, METH_O,
+     stream_writelines_doc},
+    {NULL, NULL, 0, NULL},
+};
