@@ -147,13 +147,13 @@ handle_cancel_locked(HandleObject *self)
     if (self->cancelled == Py_True) {
         return 0;
     }
+    Py_XSETREF(self->cancelled, Py_NewRef(Py_True));
     PyObject *repr = handle_debug_repr(self);
     if (repr == NULL && PyErr_Occurred()) {
         return -1;
     }
     PyObject *callback = self->callback;
     PyObject *args = self->args;
-    Py_XSETREF(self->cancelled, Py_NewRef(Py_True));
     if (repr != NULL) {
         Py_XSETREF(self->repr, repr);
     }

@@ -321,7 +321,24 @@ loop_remove_writer(LoopObject *self, PyObject *fd)
     return loop_remove_watch(self, fd, RSL_WATCH_WRITE);
 }
 
+PyDoc_STRVAR(loop_watched_doc,
+"_watched($self, fd, /)\n--\n\n"
+"What add_reader() (1) and add_writer() (2) watch of fd, as a mask.");
+
+static PyObject *
+loop_watched(LoopObject *self, PyObject *fd)
+{
+    int number = fd_registered(self, fd);
+    if (number < 0) {
+        return NULL;
+    }
+    loop_watch *watch = watch_at(self, number);
+    return PyLong_FromUnsignedLong(watch == NULL ? 0 : watch_mask(watch));
+}
+
 PyMethodDef pyrsl_loop_net_methods[] = {
+    {"_watched", (PyCFunction)(void (*)(void))loop_watched, METH_O,
+     loop_watched_doc},
     {"_add_reader", (PyCFunction)(void (*)(void))loop_add_reader,
      METH_FASTCALL, loop_add_reader_doc},
     {"_add_writer", (PyCFunction)(void (*)(void))loop_add_writer,

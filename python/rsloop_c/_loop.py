@@ -9,9 +9,11 @@ _start_serving, _make_socket_transport, ...).
 
 from __future__ import annotations
 
+import selectors
 import signal
 import sys
 import threading
+import weakref
 from asyncio import base_events, constants, events, format_helpers, sslproto
 from asyncio.log import logger
 from asyncio.unix_events import _UnixSelectorEventLoop
@@ -27,8 +29,22 @@ _FORMAT_TAKES_DEBUG = bool(
 )
 
 
-class _NoSelector:
-    """Stands where BaseSelectorEventLoop keeps its selector; I/O is in C."""
+class _WatchedFds:
+    """Stands where BaseSelectorEventLoop keeps its selector; I/O is in C.
+
+    asyncio's own transports (pipes, datagrams) look here for their repr.
+    """
+
+    def __init__(self, loop):
+        self._loop = weakref.ref(loop)
+
+    def get_key(self, fd):
+        """What is watched of fd, as selectors.BaseSelector.get_key() says."""
+        loop = self._loop()
+        events = 0 if loop is None else loop._watched(fd)
+        if not events:
+            raise KeyError(f"{fd!r} is not registered")
+        return selectors.SelectorKey(fd, fd, events, None)
 
     def close(self):
         pass
@@ -51,7 +67,7 @@ class Loop(
     def __init__(self, backend=None):
         self._open_runtime(backend)
         try:
-            super().__init__(selector=_NoSelector())
+            super().__init__(selector=_WatchedFds(self))
         except BaseException:
             self._closed = True
             self._close_runtime()
