@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .machine import waited_seconds
+
 Loop = asyncio.AbstractEventLoop
 Body = Callable[[Loop, int], Awaitable[None]]
 
@@ -188,6 +190,7 @@ def measure(loop: Loop, name: str, number: int, seconds: float) -> dict[str, Any
     loop.run_until_complete(body(loop, max(10, number // 10)))
     gc.collect()
     passes: list[float] = []
+    waited = -waited_seconds()
     cpu = -time.process_time()
     start = time.perf_counter()
     while not passes or sum(passes) < seconds:
@@ -196,9 +199,11 @@ def measure(loop: Loop, name: str, number: int, seconds: float) -> dict[str, Any
         passes.append(time.perf_counter() - begun)
     elapsed = time.perf_counter() - start
     cpu += time.process_time()
+    waited += waited_seconds()
     return {
         "operations": number * len(passes),
         "seconds": elapsed,
         "cpu": cpu,
+        "waited": max(0.0, waited) / elapsed,
         "passes": passes,
     }

@@ -14,12 +14,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import tools
 from .loops import LOOPS
+from .machine import waited_seconds
 from .workloads import Workload
 
 START_SECONDS = 20.0
@@ -46,6 +47,10 @@ class Conditions:
     client: Path = Path("client")
 
 
+def with_rate(conditions: Conditions, rate: float) -> Conditions:
+    return replace(conditions, rate=rate)
+
+
 @dataclass
 class Sample:
     """A cell's outcome; `error` is set, or else `value` and the rest."""
@@ -57,7 +62,8 @@ class Sample:
     cpu_us: float | None = None
     p50_us: float | None = None
     p99_us: float | None = None
-    client_busy: float | None = None
+    client_busy: float | None = None  # its CPU time over the window's
+    waited: float | None = None  # for a CPU, the loop's process, likewise
     backend: str | None = None
     error: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
@@ -172,6 +178,7 @@ def _run_body(workload: Workload, sample: Sample, conditions: Conditions) -> Non
     sample.backend = result.pop("backend")
     sample.value = result["operations"] / result["seconds"]
     sample.cpu_us = result["cpu"] * 1e6 / result["operations"]
+    sample.waited = result["waited"]
     sample.details = result
 
 
@@ -187,6 +194,7 @@ def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> N
             load = {"http": _load_http, "idle": _load_idle}.get(
                 workload.kind, _load_client
             )
+            begun, waited = time.monotonic(), waited_seconds(child.pid)
             try:
                 load(workload, sample, conditions, Target(child, started, folder))
             except tools.ToolError:
@@ -195,6 +203,8 @@ def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> N
                 child.check_alive()
                 raise
             child.check_alive()
+            elapsed = time.monotonic() - begun
+            sample.waited = max(0.0, waited_seconds(child.pid) - waited) / elapsed
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,7 @@ async def http(loop: Loop, _params: Params) -> int:
         log_level="critical",
     )
     listener = config.bind_socket()
+    port = int(listener.getsockname()[1])  # a loop may detach the socket
     server = uvicorn.Server(config)
     task = loop.create_task(server.serve(sockets=[listener]))
     _kept.append(task)
@@ -210,7 +211,7 @@ async def http(loop: Loop, _params: Params) -> int:
             await task
             raise RuntimeError("uvicorn ended at once")
         await asyncio.sleep(0.01)
-    return int(listener.getsockname()[1])
+    return port
 
 
 async def websocket(_loop: Loop, _params: Params) -> int:

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run as markdown and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .cell import Sample
+from .stats import Results, Spread, best_loop
+from .workloads import WORKLOADS, Workload
+
+SCHEMA = 1
+ERROR_LENGTH = 160
+
+
+@dataclass
+class Run:
+    """All that a report needs, and all that its JSON holds."""
+
+    machine: dict[str, Any]
+    options: dict[str, Any]
+    baseline: str
+    loops: dict[str, str]  # name to version, in the order of the columns
+    absent: dict[str, str]  # name to reason
+    workloads: list[Workload]
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def results(self) -> Results:
+        return Results(self.samples)
+
+
+def save(run: Run, path: Path) -> None:
+    data = {
+        "schema": SCHEMA,
+        "machine": run.machine,
+        "options": run.options,
+        "baseline": run.baseline,
+        "loops": run.loops,
+        "absent": run.absent,
+        "workloads": [dataclasses.asdict(workload) for workload in run.workloads],
+        "samples": [dataclasses.asdict(sample) for sample in run.samples],
+    }
+    path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def load(path: Path) -> Run:
+    data = json.loads(path.read_text())
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"{path} is no result of these benchmarks")
+    workloads = [Workload(**row) for row in data["workloads"]]
+    return Run(
+        data["machine"],
+        data["options"],
+        data["baseline"],
+        data["loops"],
+        data["absent"],
+        [WORKLOADS.get(workload.name, workload) for workload in workloads],
+        [Sample(**sample) for sample in data["samples"]],
+    )
+
+
+def short(number: float) -> str:
+    """Three digits: 0.25, 12.3, 123, 1,234, 12.3k, 1.23M."""
+    if number >= 999_500:
+        return f"{number / 1e6:.2f}M"
+    if number >= 9_999.5:
+        return f"{number / 1e3:.1f}k"
+    if number >= 99.95:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
+
+
+def _range(found: Spread | None) -> str:
+    if found is None:
+        return "-"
+    if found.count == 1:
+        return short(found.median)
+    return f"{short(found.median)} ({short(found.low)}..{short(found.high)})"
+
+
+def _ratio_cell(run: Run, workload: Workload, loop: str, best: str | None) -> str:
+    results = run.results
+    ratio = results.ratio(workload, loop, run.baseline)
+    if ratio is None:
+        if results.errors(workload.name, loop):
+            return "failed"
+        number = results.spread(workload.name, loop, "value")
+        return short(number.median) if number else "-"
+    text = f"{ratio.median:.2f}"
+    if loop == best:
+        text = f"**{text}**"
+    cpu = results.ratio(workload, loop, run.baseline, "cpu_us")
+    return f"{text} ({cpu.median:.2f})" if cpu else text
+
+
+def summary(run: Run) -> str:
+    """A row a workload, a column a loop: its ratio to the baseline."""
+    loops = [name for name in run.loops if name != run.baseline]
+    lines = [
+        f"| workload | {run.baseline} | " + " | ".join(loops) + " |",
+        "|---|---|" + "---|" * len(loops),
+    ]
+    for workload in run.workloads:
+        base = run.results.spread(workload.name, run.baseline, "value")
+        first = f"{short(base.median)} {workload.unit}" if base else "failed"
+        best = best_loop(run.results, workload, list(run.loops), run.baseline)
+        cells = [_ratio_cell(run, workload, loop, best) for loop in loops]
+        lines.append(f"| {workload.name} | {first} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _detail_row(run: Run, workload: Workload, loop: str) -> str:
+    results, name = run.results, workload.name
+    ratio = results.ratio(workload, loop, run.baseline)
+    busy = results.spread(name, loop, "client_busy")
+    waited = results.spread(name, loop, "waited")
+    errors = results.errors(name, loop)
+    figures = [
+        loop,
+        _range(results.spread(name, loop, "value")),
+        f"{ratio.median:.2f} ({ratio.low:.2f}..{ratio.high:.2f})" if ratio else "-",
+        _range(results.spread(name, loop, "cpu_us")),
+        _range(results.spread(name, loop, "p50_us")),
+        _range(results.spread(name, loop, "p99_us")),
+        f"{busy.median:.0%}" if busy else "-",
+        f"{waited.median:.0%}" if waited else "-",
+        f"{len(errors)} of {len(results.samples(name, loop))}" if errors else "0",
+    ]
+    return "| " + " | ".join(figures) + " |"
+
+
+def details(run: Run) -> str:
+    parts = []
+    for workload in run.workloads:
+        parts += [
+            f"### {workload.name}",
+            "",
+            f"{workload.text}.",
+            "",
+            f"| loop | {workload.unit} | ratio | CPU {workload.cpu_unit} | p50 µs "
+            "| p99 µs | client busy | waited | failed |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_detail_row(run, workload, loop) for loop in run.loops),
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def failures(run: Run) -> list[str]:
+    """Each error once, with how often it came."""
+    seen: dict[str, int] = {}
+    for sample in run.samples:
+        if sample.error is not None:
+            text = " ".join(sample.error.split())[:ERROR_LENGTH]
+            what = f"{sample.workload} on {sample.loop}: {text}"
+            seen[what] = seen.get(what, 0) + 1
+    return [f"{what} (x{times})" for what, times in seen.items()]
+
+
+def losses(run: Run, loop: str) -> list[str]:
+    """Rows on which `loop` is behind the baseline in rate."""
+    found = []
+    for workload in run.workloads:
+        ratio = run.results.ratio(workload, loop, run.baseline)
+        if ratio and ratio.median < 1:
+            cpu = run.results.ratio(workload, loop, run.baseline, "cpu_us")
+            tail = f", CPU {cpu.median:.2f}" if cpu else ""
+            found.append(f"{workload.name} {ratio.median:.2f}{tail}")
+    return found
+
+
+def conditions(run: Run) -> str:
+    machine, options = run.machine, run.options
+    gil = "" if machine["gil"] else ", free-threaded"
+    libraries = ", ".join(f"{k} {v}" for k, v in machine["libraries"].items())
+    loops = ", ".join(f"{name} {version}" for name, version in run.loops.items())
+    lines = [
+        f"- {machine['date']}, commit {machine['commit']}",
+        f"- {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, "
+        f"{machine['libc']}; load before: {machine['load_before']}, "
+        f"after: {machine.get('load_after', '-')}{_waited(run)}",
+        f"- CPython {machine['python']}{gil}; {loops}; {libraries}",
+        f"- {options['rounds']} rounds of {options['seconds']} s, {options['pin']}"
+        f", order from seed {options['seed']}",
+    ]
+    if backends := _backends(run):
+        lines.append(f"- backends: {backends}")
+    lines += [f"- absent: {name}: {why}" for name, why in run.absent.items()]
+    return "\n".join(lines)
+
+
+def _waited(run: Run) -> str:
+    shares = [sample.waited for sample in run.samples if sample.waited is not None]
+    if not shares:
+        return ""
+    median = statistics.median(shares)
+    return f"; the loops waited for a CPU {median:.0%} of the time (median)"
+
+
+def _backends(run: Run) -> str:
+    found: dict[str, set[str]] = {}
+    for sample in run.samples:
+        if sample.backend:
+            found.setdefault(sample.loop, set()).add(sample.backend)
+    return ", ".join(
+        f"{loop} on {'/'.join(sorted(names))}" for loop, names in found.items()
+    )
+
+
+def markdown(run: Run, chart: str | None = None) -> str:
+    parts: list[str] = ["# Event loops side by side", "", conditions(run), ""]
+    parts += [
+        f"Ratios to {run.baseline}: the median over rounds of each round's ratio of "
+        "rates (or of p99, or of bytes); in brackets that of server CPU per "
+        "operation. Above 1 is better everywhere; the best of a row is bold.",
+        "",
+        summary(run),
+        "",
+    ]
+    if chart:
+        parts += [f"![ratios to {run.baseline}]({chart})", ""]
+    for loop in run.loops:
+        if loop.startswith("rsloop_c") and (lost := losses(run, loop)):
+            parts += [f"Behind {run.baseline}, {loop}: " + "; ".join(lost) + ".", ""]
+    if failed := failures(run):
+        parts += ["## Failures", "", *(f"- {line}" for line in failed), ""]
+    parts += ["## Details: median (lowest..highest)", "", details(run)]
+    return "\n".join(parts)
