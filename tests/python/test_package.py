@@ -1,399 +1,294 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package's own names: run, new_event_loop, policies, what it says of
-itself."""
+"""What the package offers, and that importing it changes nothing."""
 
 import asyncio
-import gc
-import platform
+import importlib.metadata
+import importlib.resources
+import os
+import subprocess
 import sys
-import threading
-import warnings
+import sysconfig
 
 import pytest
-import rsloop_c
-import support
 
-OURS_ONLY = pytest.mark.asyncio_is_worse("asyncio has no such thing")
+from support import environ, kernel_refuses_io_uring, run_python
 
-
-@pytest.fixture
-def backend(flavour):
-    """rsloop_c.run() and new_event_loop() without arguments use this one."""
-    with support.environ(RSLOOP_C_BACKEND=flavour.backend):
-        yield flavour.backend
+pytestmark = pytest.mark.asyncio_is_worse("of the package only")
 
 
 @pytest.fixture
-def policies_restored(no_deprecation):
-    yield
-    rsloop_c.uninstall()
-    asyncio.set_event_loop_policy(None)
+def rsloop_c(flavour):
+    return pytest.importorskip("rsloop_c")
 
 
-def python(code, *options):
-    done = support.run_python(code, support.Flavour("epoll"), *options)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
-
-
-# --- import ------------------------------------------------------------------
-
-
-def test_import_changes_nothing_in_asyncio():
-    python("""
-        import asyncio.unix_events, ssl, socket, subprocess, signal, threading
-        modules = [module for name, module in sys.modules.items()
-                   if name.partition(".")[0] in ("asyncio", "ssl", "socket",
-                   "subprocess", "signal", "threading", "selectors")]
-        def names():
-            return {(module.__name__, name): id(value) for module in modules
-                    for name, value in vars(module).items()}
-        def policy():
-            events = asyncio.events
-            return vars(events).get("_event_loop_policy")
-        before = names(), policy(), sys.get_asyncgen_hooks()
-        import rsloop_c
-        assert (names(), policy(), sys.get_asyncgen_hooks()) == before
-        assert "multiprocessing" not in sys.modules
-    """)
-
-
-def test_import_warns_of_nothing():
-    python("import rsloop_c\nrsloop_c.EventLoopPolicy, rsloop_c.install", "-W", "error")
-
-
-def test_public_names():
-    assert set(rsloop_c.__all__) >= {
-        "EventLoopPolicy",
-        "Loop",
-        "build_info",
-        "install",
-        "new_event_loop",
-        "run",
-        "runtime_info",
-        "uninstall",
-    }
+def test_public_names_exist(rsloop_c):
+    assert {"run", "Loop", "new_event_loop", "EventLoopPolicy", "install",
+            "uninstall", "build_info", "runtime_info", "__version__"} \
+        <= set(rsloop_c.__all__)
     for name in rsloop_c.__all__:
-        assert hasattr(rsloop_c, name)
-
-
-# --- run ---------------------------------------------------------------------
-
-
-@OURS_ONLY
-def test_run_returns_the_result_on_our_loop(backend):
-    async def main():
-        loop = asyncio.get_running_loop()
-        assert type(loop) is rsloop_c.Loop
-        assert loop.backend == backend
-        return loop
-
-    loop = rsloop_c.run(main())
-    assert loop.is_closed()
-
-
-@OURS_ONLY
-@pytest.mark.parametrize("debug", [None, False, True])
-def test_run_sets_debug_mode(backend, debug):
-    async def main():
-        return asyncio.get_running_loop().get_debug()
-
-    assert rsloop_c.run(main(), debug=debug) is bool(debug)
-
-
-@OURS_ONLY
-def test_run_raises_what_main_raises(backend):
-    async def main():
-        raise LookupError("from main")
-
-    with pytest.raises(LookupError, match="from main"):
-        rsloop_c.run(main())
-
-
-@OURS_ONLY
-def test_run_finishes_tasks_generators_and_executor(backend):
-    ended = []
-
-    async def sleeper():
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            ended.append("task")
-
-    async def numbers():
-        try:
-            yield 1
-            yield 2
-        finally:
-            await asyncio.sleep(0)
-            ended.append("generator")
-
-    async def main():
-        nonlocal generator
-        task = asyncio.get_running_loop().create_task(sleeper())
-        generator = numbers()
-        await generator.__anext__()
-        await asyncio.get_running_loop().run_in_executor(
-            None, lambda: workers.append(threading.current_thread())
-        )
-        assert not task.done()
-
-    generator = None
-    workers = []
-    rsloop_c.run(main())
-    assert sorted(ended) == ["generator", "task"]
-    assert not workers[0].is_alive()
-
-
-@OURS_ONLY
-def test_run_reports_what_tasks_raise_at_the_end(backend):
-    reports = []
-
-    async def stubborn():
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            raise ValueError("instead of ending") from None
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: reports.append(context))
-        task = loop.create_task(stubborn())
-        await asyncio.sleep(0)
-        assert not task.done()
-
-    rsloop_c.run(main())
-    assert [type(report["exception"]) for report in reports] == [ValueError]
-    assert "unhandled exception during" in reports[0]["message"]
-
-
-def test_run_refuses_what_is_not_a_coroutine():
-    wrong = ValueError if sys.version_info < (3, 14) else TypeError
-    with pytest.raises(wrong):
-        rsloop_c.run(42)
-
-
-def test_run_refuses_unknown_arguments():
-    async def main():
-        pass
-
-    coro = main()
-    with pytest.raises(TypeError, match="nonsense"):
-        rsloop_c.run(coro, nonsense=1)
-    coro.close()
-
-
-def test_run_refuses_to_run_in_a_running_loop():
-    async def inner():
-        pass
-
-    async def main():
-        coro = inner()
-        with pytest.raises(RuntimeError, match="running event loop"):
-            rsloop_c.run(coro)
-        coro.close()
-
-    rsloop_c.run(main())
-
-
-@pytest.mark.parametrize("factory", [asyncio.SelectorEventLoop, object])
-def test_run_refuses_a_foreign_loop(factory):
-    async def main():
-        pass
-
-    coro = main()
-    with pytest.raises(TypeError, match="non-rsloop_c event loop"):
-        rsloop_c.run(coro, loop_factory=factory)
-    coro.close()
-
-
-def test_run_takes_the_policys_loop(policies_restored):
-    async def main():
-        return type(asyncio.get_running_loop())
-
-    coro = main()
-    with pytest.raises(TypeError, match="non-rsloop_c event loop"):
-        rsloop_c.run(coro, loop_factory=None)
-    coro.close()
-    rsloop_c.install()
-    assert rsloop_c.run(main(), loop_factory=None) is rsloop_c.Loop
-
-
-def test_run_takes_a_subclass():
-    class Mine(rsloop_c.Loop):
-        pass
-
-    async def main():
-        return type(asyncio.get_running_loop())
-
-    assert rsloop_c.run(main(), loop_factory=Mine) is Mine
-
-
-@OURS_ONLY
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.Runner is new")
-def test_asyncio_runner_takes_our_factory(backend):
-    async def main():
-        return asyncio.get_running_loop().backend
-
-    with asyncio.Runner(loop_factory=rsloop_c.new_event_loop) as runner:
-        assert runner.run(main()) == backend
-        assert runner.run(main()) == backend
-
-
-@OURS_ONLY
-def test_loop_by_hand(backend, policies_restored):
-    async def main():
-        return asyncio.get_running_loop()
-
-    loop = rsloop_c.new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
-        assert asyncio.get_event_loop() is loop
-        assert loop.run_until_complete(main()) is loop
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
-
-
-# --- choice of the backend ---------------------------------------------------
-
-
-@OURS_ONLY
-def test_backend_is_chosen_by_argument_or_variable(flavour):
-    other = "epoll" if flavour.backend == "io_uring" else "auto"
-    with support.environ(RSLOOP_C_BACKEND=other):
-        loop = rsloop_c.new_event_loop(flavour.backend)
-        assert loop.backend == flavour.backend
-        loop.close()
-    with support.environ(RSLOOP_C_BACKEND=flavour.backend):
-        loop = rsloop_c.new_event_loop()
-        assert loop.backend == flavour.backend
-        loop.close()
-
-
-@pytest.mark.parametrize("wrong", ["kqueue", "EPOLL", b"epoll", 3])
-def test_unknown_backend_is_refused(wrong):
-    with pytest.raises((ValueError, TypeError)):
-        rsloop_c.new_event_loop(wrong)
-    gc.collect()
-
-
-def test_unknown_backend_in_the_variable_is_refused():
-    with (
-        support.environ(RSLOOP_C_BACKEND="kqueue"),
-        pytest.raises(ValueError, match="kqueue"),
-    ):
-        rsloop_c.new_event_loop()
-    gc.collect()
-
-
-# --- policies ----------------------------------------------------------------
-
-
-@OURS_ONLY
-def test_policy_makes_our_loops(backend, policies_restored):
-    asyncio.set_event_loop_policy(rsloop_c.EventLoopPolicy())
-    loop = asyncio.new_event_loop()
-    assert type(loop) is rsloop_c.Loop
-    assert loop.backend == backend
-    loop.close()
-
-    async def main():
-        return type(asyncio.get_running_loop())
-
-    assert asyncio.run(main()) is rsloop_c.Loop
-
-
-def test_policy_is_asyncios_default_one(no_deprecation):
-    assert issubclass(rsloop_c.EventLoopPolicy, asyncio.DefaultEventLoopPolicy)
-    assert issubclass(rsloop_c.EventLoopPolicy, asyncio.AbstractEventLoopPolicy)
-
-
-def test_install_and_uninstall(policies_restored):
-    class Other(asyncio.DefaultEventLoopPolicy):
-        pass
-
-    mine = Other()
-    asyncio.set_event_loop_policy(mine)
-    rsloop_c.install()
-    rsloop_c.install()
-    assert isinstance(asyncio.get_event_loop_policy(), rsloop_c.EventLoopPolicy)
-    rsloop_c.uninstall()
-    assert asyncio.get_event_loop_policy() is mine
-    rsloop_c.uninstall()
-    assert asyncio.get_event_loop_policy() is mine
-
-
-def test_uninstall_leaves_a_later_policy_alone(policies_restored):
-    rsloop_c.install()
-    later = asyncio.DefaultEventLoopPolicy()
-    asyncio.set_event_loop_policy(later)
-    rsloop_c.uninstall()
-    assert asyncio.get_event_loop_policy() is later
-
-
-def test_install_does_not_warn():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        rsloop_c.install()
-        loop = asyncio.new_event_loop()
-        rsloop_c.uninstall()
-    assert type(loop) is rsloop_c.Loop
-    loop.close()
-
-
-# --- build_info and runtime_info ---------------------------------------------
-
-
-def test_build_info():
+        assert getattr(rsloop_c, name) is not None
+
+
+def test_version_is_the_distributions(rsloop_c):
+    assert rsloop_c.__version__ == importlib.metadata.version("rsloop_c")
+
+
+def test_import_patches_nothing(flavour):
+    """Every module loaded before keeps every attribute it had."""
+    done = run_python("""
+        import ssl, socket, signal, selectors, subprocess, threading
+        import asyncio.unix_events, asyncio.sslproto, uuid, logging
+        before = {name: dict(vars(module))
+                  for name, module in list(sys.modules.items())
+                  if module is not None and name != "__main__"}
+        handlers = [signal.getsignal(n) for n in signal.valid_signals()]
+        import rsloop_c
+        changed = []
+        for name, attributes in before.items():
+            now = vars(sys.modules[name])
+            for key, value in attributes.items():
+                if now.get(key, None) is not value:
+                    changed.append(f"{name}.{key}")
+            if name.split(".")[0] in ("asyncio", "ssl", "socket", "signal"):
+                changed += [f"new {name}.{key}" for key in now
+                            if key not in attributes
+                            and not hasattr(now[key], "__spec__")]
+        assert handlers == [signal.getsignal(n)
+                            for n in signal.valid_signals()]
+        assert threading.active_count() == 1
+        print([name for name in changed
+               if not name.startswith(("sys.", "importlib", "_frozen",
+                                       "threading._", "warnings."))])
+        """, flavour)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_import_starts_no_thread_and_opens_no_descriptor(flavour):
+    done = run_python("""
+        before = os.listdir("/proc/self/fd"), os.listdir("/proc/self/task")
+        import rsloop_c
+        after = os.listdir("/proc/self/fd"), os.listdir("/proc/self/task")
+        print(before == after)
+        """, flavour)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_import_warns_of_nothing(flavour):
+    done = run_python("import rsloop_c", flavour, "-W", "error")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_stubs_and_type_marker_are_installed(rsloop_c):
+    folder = importlib.resources.files("rsloop_c")
+    assert (folder / "py.typed").is_file()
+    assert (folder / "_core.pyi").is_file()
+
+
+def test_build_info_says_how_it_was_built(rsloop_c):
     info = rsloop_c.build_info()
     assert info["version"] == rsloop_c.__version__
-    assert info["liburing"]
-    assert info["python"] == platform.python_version()
+    assert set(info["backends"]) == {"epoll", "io_uring"}
+    assert info["free_threaded"] is bool(
+        sysconfig.get_config_var("Py_GIL_DISABLED"))
+    assert all(isinstance(key, str) for key in info)
 
 
-@OURS_ONLY
-def test_runtime_info_of_a_loop(loop, flavour):
+def test_build_info_is_a_new_dict_each_time(rsloop_c):
+    rsloop_c.build_info().clear()
+    assert rsloop_c.build_info()
+
+
+def test_runtime_info_names_the_backend_of_the_running_loop(
+        rsloop_c, flavour, loop):
     async def main():
         return rsloop_c.runtime_info()
 
-    before = rsloop_c.runtime_info(loop)
     info = loop.run_until_complete(main())
-    for answer in (before, info):
-        assert answer["backend"] == flavour.backend
-        assert answer["reason"]
-        assert answer["kernel"] == platform.release()
-        assert (answer["backend"] == "io_uring") == bool(answer["ring_features"])
-    assert info["callbacks"] > before["callbacks"]
-    assert info["connections"] == 0
-    threads = [int(tid) for tid in support.native_threads()]
-    assert info["runtime_tid"] in threads
-
-
-@OURS_ONLY
-def test_runtime_info_without_a_loop(backend):
-    info = rsloop_c.runtime_info()
-    assert info["backend"] == backend
+    assert info["backend"] == flavour.backend == loop.backend
     assert info["reason"]
-    assert "callbacks" not in info
 
 
-def test_runtime_info_in_a_foreign_loop_is_of_a_new_one():
-    async def main():
-        return rsloop_c.runtime_info()
-
-    loop = asyncio.SelectorEventLoop()
-    try:
-        assert "callbacks" not in loop.run_until_complete(main())
-        with pytest.raises(TypeError, match=r"rsloop_c\.Loop was expected"):
-            rsloop_c.runtime_info(loop)
-    finally:
-        loop.close()
+def test_runtime_info_takes_a_loop(rsloop_c, flavour, loop):
+    assert rsloop_c.runtime_info(loop)["backend"] == flavour.backend
 
 
-def test_runtime_info_of_a_closed_loop():
-    loop = rsloop_c.new_event_loop()
+def test_runtime_info_without_a_loop_tells_what_would_be_chosen(rsloop_c):
+    assert rsloop_c.runtime_info()["backend"] in ("epoll", "io_uring")
+
+
+def test_runtime_info_refuses_other_loops(rsloop_c):
+    other = asyncio.SelectorEventLoop()
+    with pytest.raises(TypeError):
+        rsloop_c.runtime_info(other)
+    other.close()
+
+
+def test_runtime_info_of_a_closed_loop_does_not_crash(rsloop_c, loop):
     loop.close()
-    with pytest.raises(RuntimeError):
+    try:
         rsloop_c.runtime_info(loop)
+    except RuntimeError as exc:
+        assert "closed" in str(exc)
+
+
+@pytest.mark.parametrize("name", ["kqueue", "", "EPOLL", "io_uring "])
+def test_unknown_backend_is_a_value_error(rsloop_c, name):
+    with pytest.raises(ValueError):
+        rsloop_c.new_event_loop(backend=name)
+
+
+@pytest.mark.parametrize("wrong", [3, b"epoll", object()])
+def test_backend_of_the_wrong_type_is_a_type_error(rsloop_c, wrong):
+    with pytest.raises(TypeError):
+        rsloop_c.new_event_loop(backend=wrong)
+
+
+def test_backend_is_taken_from_the_environment(rsloop_c, flavour):
+    with environ(RSLOOP_C_BACKEND=flavour.backend):
+        loop = rsloop_c.new_event_loop()
+    assert loop.backend == flavour.backend
+    loop.close()
+
+
+def test_argument_wins_over_the_environment(rsloop_c, flavour):
+    other = {"epoll": "io_uring", "io_uring": "epoll"}[flavour.backend]
+    with environ(RSLOOP_C_BACKEND=other):
+        loop = rsloop_c.new_event_loop(backend=flavour.backend)
+    assert loop.backend == flavour.backend
+    loop.close()
+
+
+def test_unknown_backend_in_the_environment_is_a_value_error(rsloop_c):
+    with environ(RSLOOP_C_BACKEND="kqueue"):
+        with pytest.raises(ValueError, match="RSLOOP_C_BACKEND|kqueue"):
+            rsloop_c.new_event_loop()
+
+
+def test_auto_takes_io_uring_where_the_kernel_gives_it(rsloop_c):
+    loop = rsloop_c.new_event_loop(backend="auto")
+    info = rsloop_c.runtime_info(loop)
+    if kernel_refuses_io_uring():
+        assert loop.backend == "epoll"
+    assert loop.backend in ("epoll", "io_uring")
+    assert info["reason"]
+    loop.close()
+
+
+def test_private_types_cannot_be_made_by_hand(rsloop_c, loop):
+    from rsloop_c import _core
+    for name in ("Handle", "TimerHandle", "StreamTransport"):
+        kind = getattr(_core, name)
+        for arguments in ((), (None,), (None, None), (print, (), loop),
+                          (1, print, (), loop), (loop, None, None)):
+            try:
+                thing = kind(*arguments)
+            except (TypeError, ValueError, RuntimeError):
+                continue
+            # One that can be made must be usable: it is asyncio's own kind.
+            assert isinstance(thing, (asyncio.Handle, asyncio.Transport))
+            repr(thing)
+
+
+def test_new_without_init_does_not_crash(rsloop_c):
+    """Objects whose __init__ never ran, as copy and pickle make them."""
+    import warnings
+    from rsloop_c import _core
+    for kind in (rsloop_c.Loop, _core.Handle, _core.TimerHandle,
+                 _core.StreamTransport):
+        try:
+            thing = kind.__new__(kind)
+        except TypeError:
+            continue
+        for name in dir(kind):
+            if name.startswith("__"):
+                continue
+            try:
+                value = getattr(thing, name)
+                if callable(value) and name not in ("run_forever",):
+                    result = value()
+                    if asyncio.iscoroutine(result):
+                        result.close()
+            except Exception:
+                pass
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            del thing
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_loop_and_handles_refuse_pickling(rsloop_c, loop, protocol):
+    import pickle
+    for thing in (loop, loop.call_soon(print)):
+        with pytest.raises(Exception):
+            pickle.dumps(thing, protocol)
+
+
+def test_extension_keeps_the_gil_off_where_it_is_off(flavour):
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("this build has a GIL")
+    done = run_python("""
+        before = sys._is_gil_enabled()
+        import rsloop_c
+        print(before, sys._is_gil_enabled())
+        """, flavour, "-W", "error")
+    assert done.stdout == "False False\n", done.stderr
+
+
+def test_import_in_a_subinterpreter_with_its_own_gil(flavour):
+    if sys.version_info < (3, 13):
+        pytest.skip("_interpreters is new in 3.13")
+    done = run_python("""
+        import _interpreters
+        before = _interpreters.create("isolated")
+        result = _interpreters.run_string(before, '''
+import sys
+sys.path[:] = %r
+import asyncio, rsloop_c
+loop = rsloop_c.new_event_loop()
+assert loop.run_until_complete(asyncio.sleep(0.001, 42)) == 42
+loop.close()
+''' % (sys.path,))
+        _interpreters.destroy(before)
+        print(result)
+        """, flavour)
+    assert done.stdout == "None\n", done.stdout + done.stderr
+
+
+def test_module_survives_being_imported_again(flavour):
+    done = run_python("""
+        import rsloop_c
+        first = rsloop_c.new_event_loop()
+        for name in [n for n in sys.modules if n.startswith("rsloop_c")]:
+            del sys.modules[name]
+        import rsloop_c as again
+        second = again.new_event_loop()
+        for loop in (first, second):
+            assert loop.run_until_complete(asyncio.sleep(0.001, 1)) == 1
+            loop.close()
+        print("fine")
+        """, flavour)
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_uvicorn_style_import_string_makes_a_loop(rsloop_c, loop_factory):
+    import importlib
+    module, _, attribute = "rsloop_c:new_event_loop".partition(":")
+    factory = getattr(importlib.import_module(module), attribute)
+    loop = factory()
+    assert isinstance(loop, asyncio.AbstractEventLoop)
+    loop.close()
+
+
+def test_package_needs_nothing_but_the_standard_library(flavour):
+    done = subprocess.run(
+        [sys.executable, "-c",
+         "import sys, rsloop_c, asyncio\n"
+         "rsloop_c.run(asyncio.sleep(0))\n"
+         "foreign = {n.split('.')[0] for n in sys.modules}"
+         " - set(sys.stdlib_module_names)\n"
+         "print(sorted(n for n in foreign"
+         " if not n.startswith(('_', 'sitecustomize'))))"],
+        env={**os.environ, **flavour.environment()}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "rsloop_c" in done.stdout, done.stderr
+    assert done.stderr == ""
