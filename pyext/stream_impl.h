@@ -153,8 +153,8 @@ int pyrsl_stream_read_end(StreamTransport *self);
 /* logger.debug(format, self) in debug mode. */
 int pyrsl_stream_log(StreamTransport *self, const char *format);
 
-PyObject *pyrsl_stream_set_protocol(StreamTransport *self,
-                                    PyObject *protocol);
+/* -1 when the protocol's class fails isinstance(). */
+int pyrsl_stream_set_protocol(StreamTransport *self, PyObject *protocol);
 
 extern PyMethodDef pyrsl_stream_read_methods[];
 

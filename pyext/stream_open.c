@@ -204,12 +204,8 @@ stream_set_up(StreamTransport *self, const stream_request *request)
         return -1;
     }
     stream_set_nodelay(self);
-    PyObject *none = pyrsl_stream_set_protocol(self, request->protocol);
-    if (none == NULL) {
-        return -1;
-    }
-    Py_DECREF(none);
-    if (stream_attach(self, request->server) < 0) {
+    if (pyrsl_stream_set_protocol(self, request->protocol) < 0
+        || stream_attach(self, request->server) < 0) {
         return -1;
     }
     return stream_announce(self, request->waiter);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "args.h"
 #include "errors.h"
 
 /* --- Starting and stopping --- */
@@ -124,20 +125,36 @@ stream_resume_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(stream_set_protocol_doc,
-"set_protocol($self, protocol, /)\n--\n\n"
-"Set a new protocol.");
-
-PyObject *
+int
 pyrsl_stream_set_protocol(StreamTransport *self, PyObject *protocol)
 {
     int buffered
         = PyObject_IsInstance(protocol, self->st->BufferedProtocol);
     if (buffered < 0) {
-        return NULL;
+        return -1;
     }
     self->buffered = buffered != 0;
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
+    return 0;
+}
+
+PyDoc_STRVAR(stream_set_protocol_doc,
+"set_protocol($self, /, protocol)\n--\n\n"
+"Set a new protocol.");
+
+static const char *const protocol_names[] = {"protocol", NULL};
+static const pyrsl_params protocol_params
+    = {"set_protocol", protocol_names, 1, 1};
+
+static PyObject *
+stream_set_protocol(StreamTransport *self, PyObject *const *args,
+                    Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *bound[1];
+    if (pyrsl_args_bind(&protocol_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_stream_set_protocol(self, bound[0]) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -158,8 +175,8 @@ PyMethodDef pyrsl_stream_read_methods[] = {
      METH_NOARGS, stream_pause_reading_doc},
     {"resume_reading", (PyCFunction)(void (*)(void))stream_resume_reading,
      METH_NOARGS, stream_resume_reading_doc},
-    {"set_protocol", (PyCFunction)(void (*)(void))pyrsl_stream_set_protocol,
-     METH_O, stream_set_protocol_doc},
+    {"set_protocol", (PyCFunction)(void (*)(void))stream_set_protocol,
+     METH_FASTCALL | METH_KEYWORDS, stream_set_protocol_doc},
     {"get_protocol", (PyCFunction)(void (*)(void))stream_get_protocol,
      METH_NOARGS, stream_get_protocol_doc},
     {NULL, NULL, 0, NULL},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_write.c - from write() to the runtime's queue. */
+#include "args.h"
 #include "errors.h"
 #include "stream_impl.h"
 
@@ -194,15 +195,37 @@ write_wrong_type(PyObject *data)
     return NULL;
 }
 
+/* The one argument of f(self, name), given by position as a rule. */
+static PyObject *
+write_argument(const pyrsl_params *params, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *bound[1];
+    if (nargs == 1 && kwnames == NULL) {
+        return args[0];
+    }
+    return pyrsl_args_bind(params, args, nargs, kwnames, bound) < 0
+               ? NULL
+               : bound[0];
+}
+
+static const char *const write_names[] = {"data", NULL};
+static const pyrsl_params write_params = {"write", write_names, 1, 1};
+
 PyDoc_STRVAR(stream_write_doc,
-"write($self, data, /)\n--\n\n"
+"write($self, /, data)\n--\n\n"
 "Send bytes, without waiting and in order.\n\n"
 "They leave at the end of the loop's turn, together with what else was\n"
 "written. A bytes object is kept until then, anything else is copied now.");
 
 static PyObject *
-stream_write(StreamTransport *self, PyObject *data)
+stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames)
 {
+    PyObject *data = write_argument(&write_params, args, nargs, kwnames);
+    if (data == NULL) {
+        return NULL;
+    }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
         return write_wrong_type(data);
@@ -248,7 +271,8 @@ writelines_queue(StreamTransport *self, PyObject *items)
         ready++;
     }
     int status = ready == count ? 0 : -1;
-    while (status == 0 && queued < ready && self->conn != NULL) {
+    while (status == 0 && queued < ready && self->conn != NULL
+           && self->conn_lost == 0) {
         status = piece_queue(self, &pieces[queued]);
         queued++;
     }
@@ -259,13 +283,31 @@ writelines_queue(StreamTransport *self, PyObject *items)
     return status;
 }
 
+static const char *const writelines_names[] = {"list_of_data", NULL};
+static const pyrsl_params writelines_params
+    = {"writelines", writelines_names, 1, 1};
+
+/* 3.14 looks at the pieces only where they can be sent. */
+static bool
+writelines_is_blind(const StreamTransport *self)
+{
+    return PY_VERSION_HEX >= 0x030E0000
+           && (self->conn_lost != 0 || self->conn == NULL);
+}
+
 PyDoc_STRVAR(stream_writelines_doc,
-"writelines($self, list_of_data, /)\n--\n\n"
+"writelines($self, /, list_of_data)\n--\n\n"
 "Send the pieces in order, as write() would, without joining them.");
 
 static PyObject *
-stream_writelines(StreamTransport *self, PyObject *list_of_data)
+stream_writelines(StreamTransport *self, PyObject *const *args,
+                  Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *list_of_data
+        = write_argument(&writelines_params, args, nargs, kwnames);
+    if (list_of_data == NULL) {
+        return NULL;
+    }
     if (self->eof) {
         PyErr_SetString(PyExc_RuntimeError, WRITELINES_AFTER_EOF);
         return NULL;
@@ -283,14 +325,15 @@ stream_writelines(StreamTransport *self, PyObject *list_of_data)
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
     }
+    else if (write_check_thread(self) < 0
+             || (!writelines_is_blind(self)
+                 && writelines_queue(self, items) < 0)) {
+        status = -1;
+    }
     else if (self->conn_lost != 0 || self->conn == NULL) {
         status = write_dropped(self);
     }
-    else if (write_check_thread(self) < 0
-             || writelines_queue(self, items) < 0) {
-        status = -1;
-    }
-    else if (self->conn != NULL) {
+    else {
         status = write_queued(self);
     }
     Py_DECREF(items);
@@ -298,9 +341,9 @@ stream_writelines(StreamTransport *self, PyObject *list_of_data)
 }
 
 PyMethodDef pyrsl_stream_write_methods[] = {
-    {"write", (PyCFunction)(void (*)(void))stream_write, METH_O,
-     stream_write_doc},
-    {"writelines", (PyCFunction)(void (*)(void))stream_writelines, METH_O,
-     stream_writelines_doc},
+    {"write", (PyCFunction)(void (*)(void))stream_write,
+     METH_FASTCALL | METH_KEYWORDS, stream_write_doc},
+    {"writelines", (PyCFunction)(void (*)(void))stream_writelines,
+     METH_FASTCALL | METH_KEYWORDS, stream_writelines_doc},
     {NULL, NULL, 0, NULL},
 };
