@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, TypeAlias, TypedDict, TypeVar, final
 
-from typing_extensions import TypeVarTuple, Unpack
+from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -30,27 +30,33 @@ class _BuildInfo(TypedDict):
 def build_info() -> _BuildInfo: ...
 def probe() -> dict[str, Any]: ...
 
+@final
 class Handle(asyncio.Handle):
     def cancel(self) -> None: ...
 
+@final
 class TimerHandle(asyncio.TimerHandle):
     def cancel(self) -> None: ...
 
 @final
-class StreamTransport(asyncio.Transport): ...
+class StreamTransport(asyncio.Transport):
+    max_size: int
 
+@disjoint_base
 class Loop:
     @property
     def backend(self) -> str: ...
     def call_soon(
         self,
         callback: Callable[[Unpack[_Ts]], object],
+        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.Handle: ...
     def call_soon_threadsafe(
         self,
         callback: Callable[[Unpack[_Ts]], object],
+        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.Handle: ...
@@ -58,6 +64,7 @@ class Loop:
         self,
         delay: float,
         callback: Callable[[Unpack[_Ts]], object],
+        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
@@ -65,6 +72,7 @@ class Loop:
         self,
         when: float,
         callback: Callable[[Unpack[_Ts]], object],
+        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
