@@ -69,28 +69,82 @@ pyrsl_args_bind(const pyrsl_params *params, PyObject *const *args,
     return 0;
 }
 
-int
-pyrsl_args_context(const char *function, PyObject *const *args,
-                   Py_ssize_t nargs, PyObject *kwnames,
-                   PyObject *context_name, PyObject **out)
+static int
+args_missing(const pyrsl_params *params, int place)
 {
-    *out = NULL;
-    if (kwnames == NULL) {
-        return 0;
+    PyErr_Format(PyExc_TypeError,
+                 "%s() missing required positional argument: '%s'",
+                 params->function, params->names[place]);
+    return -1;
+}
+
+/* Leading arguments by keyword: they move to out->store. */
+static int
+args_call_keyword(const pyrsl_params *params, PyObject *keyword,
+                  PyObject *value, pyrsl_call *out)
+{
+    int place = args_find(params, keyword);
+    if (place >= 0 && place < out->nargs) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() got multiple values for argument '%U'",
+                     params->function, keyword);
+        return -1;
     }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
-        if (keyword != context_name
-            && PyUnicode_Compare(keyword, context_name) != 0) {
-            if (PyErr_Occurred()) {
+    if (place < 0) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() got an unexpected keyword argument '%U'",
+                     params->function, keyword);
+        return -1;
+    }
+    out->store[place] = value;
+    return 0;
+}
+
+static int
+args_call_complete(const pyrsl_params *params, pyrsl_call *out)
+{
+    for (int i = 0; i < params->required; i++) {
+        if (i < out->nargs) {
+            out->store[i] = out->args[i];
+        }
+        else if (out->store[i] == NULL) {
+            return args_missing(params, i);
+        }
+    }
+    out->args = out->store;
+    out->nargs = params->required;
+    return 0;
+}
+
+int
+pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *kwnames, PyObject *context_name,
+                pyrsl_call *out)
+{
+    out->args = args;
+    out->nargs = nargs;
+    out->context = NULL;
+    if (kwnames != NULL) {
+        for (int i = 0; i < params->required; i++) {
+            out->store[i] = NULL;
+        }
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
+            PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
+            PyObject *value = args[nargs + i];
+            if (PyUnicode_Compare(keyword, context_name) == 0) {
+                out->context = value == Py_None ? NULL : value;
+            }
+            else if (PyErr_Occurred()
+                     || args_call_keyword(params, keyword, value, out) < 0) {
                 return -1;
             }
-            PyErr_Format(PyExc_TypeError,
-                         "%s() got an unexpected keyword argument '%U'",
-                         function, keyword);
-            return -1;
         }
-        *out = args[nargs + i] == Py_None ? NULL : args[nargs + i];
     }
-    return 0;
+    if (nargs >= params->required) {
+        return 0;
+    }
+    if (kwnames == NULL) {
+        return args_missing(params, (int)nargs);
+    }
+    return args_call_complete(params, out);
 }

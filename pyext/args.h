@@ -21,10 +21,21 @@ typedef struct pyrsl_params {
 int pyrsl_args_bind(const pyrsl_params *params, PyObject *const *args,
                     Py_ssize_t nargs, PyObject *kwnames, PyObject **out);
 
-/* For functions of the form f(*args, context=None): the one keyword, or NULL.
+enum { PYRSL_LEADING_MAX = 2 };
+
+/* A call of the form f(first, second, *args, context=None), of which the
+ * leading arguments may come by keyword when no others are given. */
+typedef struct pyrsl_call {
+    PyObject *const *args; /* leading ones first, borrowed */
+    Py_ssize_t nargs;
+    PyObject *context; /* borrowed, or NULL */
+    PyObject *store[PYRSL_LEADING_MAX];
+} pyrsl_call;
+
+/* Bind to `params` (positional is not looked at; required leading ones).
  * 0, or -1 with TypeError. */
-int pyrsl_args_context(const char *function, PyObject *const *args,
-                       Py_ssize_t nargs, PyObject *kwnames,
-                       PyObject *context_name, PyObject **out);
+int pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
+                    Py_ssize_t nargs, PyObject *kwnames,
+                    PyObject *context_name, pyrsl_call *out);
 
 #endif

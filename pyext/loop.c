@@ -49,7 +49,7 @@ loop_sink_emit(rsl_sink *sink, rsl_event event)
 static int
 loop_backend_choice(PyObject *value, rsl_backend_kind *out)
 {
-    const char *name = NULL;
+    const char *name;
     if (value != NULL && value != Py_None) {
         name = PyUnicode_AsUTF8(value);
         if (name == NULL) {
@@ -58,8 +58,11 @@ loop_backend_choice(PyObject *value, rsl_backend_kind *out)
     }
     else {
         name = getenv("RSLOOP_C_BACKEND");
+        if (name == NULL || name[0] == '\0') {
+            name = "auto";
+        }
     }
-    if (name == NULL || name[0] == '\0' || strcmp(name, "auto") == 0) {
+    if (strcmp(name, "auto") == 0) {
         *out = RSL_BACKEND_AUTO;
     }
     else if (strcmp(name, "epoll") == 0) {

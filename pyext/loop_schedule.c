@@ -70,48 +70,48 @@ loop_debug_checks(LoopObject *self, PyObject *callback, const char *method,
     return result == NULL ? -1 : 0;
 }
 
-static int
-loop_missing(const char *method, const char *what)
-{
-    PyErr_Format(PyExc_TypeError,
-                 "%s() missing required positional argument: '%s'", method,
-                 what);
-    return -1;
-}
+static const char *const callback_names[] = {"callback", NULL};
+static const char *const call_later_names[] = {"delay", "callback", NULL};
+static const char *const call_at_names[] = {"when", "callback", NULL};
+static const pyrsl_params call_soon_params
+    = {"call_soon", callback_names, 1, 1};
+static const pyrsl_params threadsafe_params
+    = {"call_soon_threadsafe", callback_names, 1, 1};
+static const pyrsl_params call_later_params
+    = {"call_later", call_later_names, 2, 2};
+static const pyrsl_params call_at_params
+    = {"call_at", call_at_names, 2, 2};
 
 /* What call_soon() and call_soon_threadsafe() share: checks and a Handle. */
 static PyObject *
-loop_make_call(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
-               PyObject *kwnames, const char *method, bool check_thread)
+loop_make_call(LoopObject *self, const pyrsl_params *params,
+               PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *context;
-    if (pyrsl_args_context(method, args, nargs, kwnames,
-                           self->st->str_context, &context)
-        < 0) {
-        return NULL;
-    }
-    if (nargs < 1) {
-        loop_missing(method, "callback");
-        return NULL;
-    }
-    if (pyrsl_loop_check_closed(self) < 0) {
+    pyrsl_call call;
+    if (pyrsl_args_call(params, args, nargs, kwnames, self->st->str_context,
+                        &call)
+            < 0
+        || pyrsl_loop_check_closed(self) < 0) {
         return NULL;
     }
     if (self->debug
-        && loop_debug_checks(self, args[0], method, check_thread) < 0) {
+        && loop_debug_checks(self, call.args[0], params->function,
+                             params == &call_soon_params)
+               < 0) {
         return NULL;
     }
-    PyObject *rest = nargs == 1 ? Py_NewRef(self->st->empty_tuple)
-                                : loop_tuple_of(args + 1, nargs - 1);
+    PyObject *rest = call.nargs == 1
+                         ? Py_NewRef(self->st->empty_tuple)
+                         : loop_tuple_of(call.args + 1, call.nargs - 1);
     if (rest == NULL) {
         return NULL;
     }
-    return pyrsl_handle_new(self, self->st->HandleType, args[0], rest,
-                            context);
+    return pyrsl_handle_new(self, self->st->HandleType, call.args[0], rest,
+                            call.context);
 }
 
 PyDoc_STRVAR(loop_call_soon_doc,
-"call_soon($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon($self, callback, *args, context=None)\n--\n\n"
 "Arrange for callback(*args) to run on the next turn of the loop.\n\n"
 "Returns a Handle; its cancel() removes the call. Runs in context, or in a\n"
 "copy of the current one. Raises RuntimeError when the loop is closed.");
@@ -121,7 +121,7 @@ loop_call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames)
 {
     PyObject *handle
-        = loop_make_call(self, args, nargs, kwnames, "call_soon", true);
+        = loop_make_call(self, &call_soon_params, args, nargs, kwnames);
     if (handle == NULL || loop_push_handle(self, Py_NewRef(handle)) < 0) {
         Py_XDECREF(handle);
         return NULL;
@@ -190,7 +190,7 @@ loop_may_append(LoopObject *self)
 }
 
 PyDoc_STRVAR(loop_call_soon_threadsafe_doc,
-"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
 "call_soon() for other threads; wakes the loop when it sleeps.\n\n"
 "Takes no lock. Calls of one thread run in the order they were made.\n"
 "Raises RuntimeError when the loop is closed.");
@@ -199,8 +199,8 @@ static PyObject *
 loop_call_soon_threadsafe(LoopObject *self, PyObject *const *args,
                           Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *handle = loop_make_call(self, args, nargs, kwnames,
-                                      "call_soon_threadsafe", false);
+    PyObject *handle
+        = loop_make_call(self, &threadsafe_params, args, nargs, kwnames);
     if (handle == NULL) {
         return NULL;
     }
@@ -234,22 +234,22 @@ loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 
 /* A TimerHandle for args[1](*args[2:]) at `when` (taken), in the heap. */
 static PyObject *
-loop_make_timer(LoopObject *self, PyObject *when, PyObject *const *args,
-                Py_ssize_t nargs, PyObject *context)
+loop_make_timer(LoopObject *self, PyObject *when, const pyrsl_call *call)
 {
     double seconds = PyFloat_AsDouble(when);
     if (seconds == -1.0 && PyErr_Occurred()) {
         Py_DECREF(when);
         return NULL;
     }
-    PyObject *rest = nargs == 2 ? Py_NewRef(self->st->empty_tuple)
-                                : loop_tuple_of(args + 2, nargs - 2);
+    PyObject *rest = call->nargs == 2
+                         ? Py_NewRef(self->st->empty_tuple)
+                         : loop_tuple_of(call->args + 2, call->nargs - 2);
     if (rest == NULL) {
         Py_DECREF(when);
         return NULL;
     }
     TimerHandleObject *timer = (TimerHandleObject *)pyrsl_handle_new(
-        self, self->st->TimerHandleType, args[1], rest, context);
+        self, self->st->TimerHandleType, call->args[1], rest, call->context);
     if (timer == NULL) {
         Py_DECREF(when);
         return NULL;
@@ -263,24 +263,8 @@ loop_make_timer(LoopObject *self, PyObject *when, PyObject *const *args,
     return (PyObject *)timer;
 }
 
-static int
-loop_check_timer(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
-                 PyObject *kwnames, const char *method, const char *first,
-                 PyObject **context)
-{
-    if (pyrsl_args_context(method, args, nargs, kwnames,
-                           self->st->str_context, context)
-        < 0) {
-        return -1;
-    }
-    if (nargs < 2) {
-        return loop_missing(method, nargs == 0 ? first : "callback");
-    }
-    return 0;
-}
-
 PyDoc_STRVAR(loop_call_at_doc,
-"call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+"call_at($self, when, callback, *args, context=None)\n--\n\n"
 "Arrange for callback(*args) to run when time() reaches when (seconds).\n\n"
 "Returns a TimerHandle; its cancel() removes the call at once.");
 
@@ -288,22 +272,22 @@ static PyObject *
 loop_call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
              PyObject *kwnames)
 {
-    PyObject *context;
-    if (loop_check_timer(self, args, nargs, kwnames, "call_at", "when",
-                         &context)
+    pyrsl_call call;
+    if (pyrsl_args_call(&call_at_params, args, nargs, kwnames,
+                        self->st->str_context, &call)
         < 0) {
         return NULL;
     }
-    if (args[0] == Py_None) {
+    if (call.args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
         return NULL;
     }
     if (pyrsl_loop_check_closed(self) < 0
         || (self->debug
-            && loop_debug_checks(self, args[1], "call_at", true) < 0)) {
+            && loop_debug_checks(self, call.args[1], "call_at", true) < 0)) {
         return NULL;
     }
-    return loop_make_timer(self, Py_NewRef(args[0]), args, nargs, context);
+    return loop_make_timer(self, Py_NewRef(call.args[0]), &call);
 }
 
 /* time() + delay, as Python adds them. */
@@ -324,7 +308,7 @@ loop_deadline(PyObject *delay)
 }
 
 PyDoc_STRVAR(loop_call_later_doc,
-"call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+"call_later($self, delay, callback, *args, context=None)\n--\n\n"
 "Arrange for callback(*args) to run after delay seconds.\n\n"
 "Returns a TimerHandle; its cancel() removes the call at once.");
 
@@ -332,27 +316,27 @@ static PyObject *
 loop_call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                 PyObject *kwnames)
 {
-    PyObject *context;
-    if (loop_check_timer(self, args, nargs, kwnames, "call_later", "delay",
-                         &context)
+    pyrsl_call call;
+    if (pyrsl_args_call(&call_later_params, args, nargs, kwnames,
+                        self->st->str_context, &call)
         < 0) {
         return NULL;
     }
-    if (args[0] == Py_None) {
+    if (call.args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    PyObject *when = loop_deadline(args[0]);
+    PyObject *when = loop_deadline(call.args[0]);
     if (when == NULL) {
         return NULL;
     }
     if (pyrsl_loop_check_closed(self) < 0
         || (self->debug
-            && loop_debug_checks(self, args[1], "call_at", true) < 0)) {
+            && loop_debug_checks(self, call.args[1], "call_at", true) < 0)) {
         Py_DECREF(when);
         return NULL;
     }
-    return loop_make_timer(self, when, args, nargs, context);
+    return loop_make_timer(self, when, &call);
 }
 
 /* --- Futures and tasks --- */
@@ -445,8 +429,23 @@ loop_inherited_create_task(LoopObject *self, PyObject *const *args,
     return task;
 }
 
+/* asyncio's signature on this Python. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define CREATE_TASK_SIGNATURE "create_task($self, coro, **kwargs)\n--\n\n"
+#elif PY_VERSION_HEX >= 0x030D0300
+#define CREATE_TASK_SIGNATURE \
+    "create_task($self, coro, *, name=None, context=None, **kwargs)\n" \
+    "--\n\n"
+#elif PY_VERSION_HEX >= 0x030B0000
+#define CREATE_TASK_SIGNATURE \
+    "create_task($self, coro, *, name=None, context=None)\n--\n\n"
+#else
+#define CREATE_TASK_SIGNATURE \
+    "create_task($self, coro, *, name=None)\n--\n\n"
+#endif
+
 PyDoc_STRVAR(loop_create_task_doc,
-"create_task($self, coro, **kwargs)\n--\n\n"
+CREATE_TASK_SIGNATURE
 "Schedule a coroutine; returns its Task (or what the task factory makes).\n\n"
 "Keywords are those of asyncio's create_task() on this Python.");
 

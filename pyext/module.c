@@ -177,13 +177,13 @@ build_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 #else
     PyObject *free_threaded = Py_False;
 #endif
-    return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:(sss)}",
+    return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:(ss)}",
                          "version", RSL_VERSION, "python", PY_VERSION,
                          "compiler", __VERSION__, "build_type",
                          RSL_BUILD_TYPE, "liburing", RSL_LIBURING_VERSION,
                          "mbedtls_headers", RSL_MBEDTLS_VERSION,
-                         "free_threaded", free_threaded, "backends", "auto",
-                         "io_uring", "epoll");
+                         "free_threaded", free_threaded, "backends", "io_uring",
+                         "epoll");
 }
 
 PyDoc_STRVAR(probe_doc,
