@@ -49,14 +49,12 @@ class Loop:
     def call_soon(
         self,
         callback: Callable[[Unpack[_Ts]], object],
-        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.Handle: ...
     def call_soon_threadsafe(
         self,
         callback: Callable[[Unpack[_Ts]], object],
-        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.Handle: ...
@@ -64,7 +62,6 @@ class Loop:
         self,
         delay: float,
         callback: Callable[[Unpack[_Ts]], object],
-        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
@@ -72,7 +69,6 @@ class Loop:
         self,
         when: float,
         callback: Callable[[Unpack[_Ts]], object],
-        /,
         *args: Unpack[_Ts],
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...

@@ -5,6 +5,5 @@ import asyncio
 
 from . import _core
 
-# call_soon() and its like take their own arguments by position only.
 class Loop(_core.Loop, asyncio.SelectorEventLoop):
     def __init__(self, backend: str | None = None) -> None: ...

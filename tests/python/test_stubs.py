@@ -78,5 +78,13 @@ def test_wrong_uses_are_found(tmp_path):
 
 
 def test_stub_of_the_c_module(tmp_path):
-    done = tool("mypy.stubtest", "rsloop_c._core", folder=tmp_path)
+    # Its parameters changed within 3.13; a stub knows minor versions only.
+    (tmp_path / "allowed").write_text("rsloop_c._core.Loop.create_task")
+    done = tool(
+        "mypy.stubtest",
+        "--allowlist=allowed",
+        "--ignore-unused-allowlist",
+        "rsloop_c._core",
+        folder=tmp_path,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
