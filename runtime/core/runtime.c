@@ -138,6 +138,9 @@ rsl_runtime_close(rsl_runtime *rt)
     rsl_resolver_fini(rt);
     rt->backend->ops->close(rt->backend);
     rt->backend = NULL;
+    if (forked) { /* those who were writing are not in this process */
+        atomic_store(&rt->mailbox.wakers, 0);
+    }
     rsl_mailbox_shut(&rt->mailbox);
 }
 

@@ -100,12 +100,26 @@ turn_leaves_poll(const rsl_runtime *rt)
            && rsl_clock_now_ns() - busy_since_ns < RSL_STICKY_POLL_NS;
 }
 
+/* Sends that the last flush only prepared would go out with this turn's wait.
+ * A turn without the token has none, and rsl_runtime_sleep() may not call
+ * hooks, so they go now. */
+static void
+turn_settle(rsl_runtime *rt, rsl_sink *sink)
+{
+    if (rt->backend->ops->settle != NULL) {
+        rt->flush_sink = sink;
+        rt->backend->ops->settle(rt->backend);
+        rt->flush_sink = &rt->post_sink;
+    }
+}
+
 rsl_status
 rsl_runtime_acquire(rsl_runtime *rt, rsl_sink *sink)
 {
     assert(rt->in_run && !rt->has_token);
     if (turn_leaves_poll(rt)
         || !rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP)) {
+        turn_settle(rt, sink);
         return RSL_BUSY;
     }
     rt->has_token = true;

@@ -18,7 +18,8 @@
  *                     weaker than seq_cst would allow
  *  -DRESET_LATE       the eventfd is read after the announcement
  *  -DNO_REVERSE       the stack is delivered as it lies
- *  -DLINKED_QUEUE     exchange the tail, then link (a queue after Vyukov) */
+ *  -DLINKED_QUEUE     exchange the tail, then link (a queue after Vyukov)
+ *  -DNO_WAKERS        the eventfd is closed without waiting for wakers */
 
 #ifndef PRODUCERS
 #define PRODUCERS 3
@@ -34,6 +35,8 @@ byte next[TOTAL + 1];
 bool asleep;
 byte count;            /* the eventfd, saturated at 1 */
 bool edge;             /* an edge that epoll has not reported yet */
+byte wakers;           /* producers that may write to it */
+bool closed;           /* it is shut: its number may be another file's */
 
 byte pushed;           /* pushes completed, a ghost */
 byte received;
@@ -41,17 +44,19 @@ bool got[TOTAL + 1];
 byte last[PRODUCERS];
 
 inline signal() {
-    atomic { count = 1; edge = true }
+    atomic { assert(!closed); count = 1; edge = true }
 }
 
 inline wake(was) {
     if
     :: asleep ->
+        wakers++;
         atomic { was = asleep; asleep = false }
         if
         :: was -> signal()
         :: else
-        fi
+        fi;
+        wakers--
     :: else
     fi
 }
@@ -185,7 +190,13 @@ proctype consumer() {
         :: !message && !alone -> atomic { edge -> edge = false }
         fi;
         asleep = false
-    od
+    od;
+    /* rsl_mailbox_shut() */
+    asleep = false;
+#ifndef NO_WAKERS
+    wakers == 0;
+#endif
+    closed = true
 }
 
 init {

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <rsl/mailbox.h>
@@ -100,14 +101,16 @@ main(int argc, char **argv)
     unsigned next[PRODUCERS] = {0};
     unsigned long received = 0, sleeps = 0;
     pthread_t threads[PRODUCERS];
+    uint64_t count;
+    int successor;
     rsl_err err;
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 
     if (argc > 1) {
         messages = (unsigned)strtoul(argv[1], NULL, 10);
     }
-    if (rsl_mailbox_init(&box, &err) != RSL_OK || epoll_fd < 0 ||
-        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, box.wake_fd, &mailbox) < 0) {
+    if (rsl_mailbox_init(&box, &err) != RSL_OK || epoll_fd < 0
+        || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, box.wake_fd, &mailbox) < 0) {
         perror("set-up");
         return 1;
     }
@@ -125,9 +128,18 @@ main(int argc, char **argv)
             sleeps++;
         }
     }
+    /* Producers may still be waking: none of them may write to the file that
+     * gets the eventfd's number next. */
+    rsl_mailbox_shut(&box);
+    successor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     for (int i = 0; i < PRODUCERS; i++) {
         pthread_join(threads[i], NULL);
     }
+    if (read(successor, &count, sizeof count) > 0) {
+        fprintf(stderr, "a wake went to another file\n");
+        return 1;
+    }
+    close(successor);
     rsl_mailbox_fini(&box);
     close(epoll_fd);
     printf("%lu messages, %lu sleeps\n", received, sleeps);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,8 +37,7 @@ set_up(void **state)
 
     assert_int_equal(rsl_mailbox_init(&f.box, &err), RSL_OK);
     for (int i = 0; i < MESSAGES; i++) {
-        f.messages[i] = (rsl_msg){.event.u.arg = i,
-                                  .discard = count_discarded};
+        f.messages[i] = (rsl_msg){.event.u.arg = i, .discard = count_discarded};
     }
     discarded = 0;
     *state = &f;
@@ -166,6 +166,21 @@ wake_leaves_errno_to_the_interrupted_code(void **state)
 }
 
 static void
+a_shut_mailbox_carries_messages_without_its_eventfd(void **state)
+{
+    fixture *f = *state;
+    int fd = f->box.wake_fd;
+
+    rsl_mailbox_shut(&f->box);
+    rsl_mailbox_shut(&f->box);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    rsl_mailbox_push(&f->box, &f->messages[0]);
+    rsl_mailbox_wake(&f->box);
+    assert_ptr_equal(rsl_mailbox_take(&f->box), &f->messages[0]);
+    rsl_mailbox_push(&f->box, &f->messages[1]); /* for fini to discard */
+}
+
+static void
 repost(rsl_msg *msg)
 {
     rsl_mailbox *box = msg->event.u.ptr;
@@ -223,6 +238,7 @@ main(void)
         TEST(unpark_ends_the_signals),
         TEST(wake_ends_a_sleep_without_a_message),
         TEST(wake_leaves_errno_to_the_interrupted_code),
+        TEST(a_shut_mailbox_carries_messages_without_its_eventfd),
         TEST(fini_discards_what_is_left_and_what_that_posts),
         TEST(init_reports_that_descriptors_ran_out),
     };

@@ -87,7 +87,8 @@ void rsl_runtime_wake(rsl_runtime *rt);
 void rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink);
 
 /* Take the token and, having it, drain again (that keeps streams in order).
- * RSL_BUSY: the runtime thread drives; skip to rsl_runtime_sleep(). */
+ * RSL_BUSY: the runtime thread drives; skip to rsl_runtime_sleep(). Calls
+ * hooks. */
 rsl_status rsl_runtime_acquire(rsl_runtime *rt, rsl_sink *sink);
 
 /* Wait for I/O under the token: at most `timeout_ns` (0: do not sleep, < 0: no
