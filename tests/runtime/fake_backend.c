@@ -168,6 +168,9 @@ fake_steal(rsl_backend *backend, size_t budget, rsl_sink *sink)
                && atomic_load(&stream->conn->state) == RSL_CONN_READING) {
             pthread_mutex_lock(&fake->lock);
             more = fake_stream_complete(fake, stream, sink, &taken);
+            if (fake->most != 0 && fake_random(fake, 8) == 0) {
+                budget = 0; /* enough for this time */
+            }
             pthread_mutex_unlock(&fake->lock);
         }
     }

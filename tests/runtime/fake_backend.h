@@ -48,8 +48,8 @@ fake_backend *fake_of(const rsl_runtime *rt);
  * `code`, once. Code 0 means RSL_NOMEM. */
 void fake_fail(fake_backend *fake, fake_op op, unsigned nth, int code);
 
-/* Receives and sends move at most `most` bytes, by chance fewer; events come
- * shuffled. 0 ends it. */
+/* Receives and sends move at most `most` bytes, by chance fewer; a steal ends
+ * early; events come shuffled. 0 ends it. */
 void fake_disturb(fake_backend *fake, uint64_t seed, size_t most);
 
 /* Emit RSL_EV_DATA at collect, as a ring does, and not RSL_EV_READABLE. */

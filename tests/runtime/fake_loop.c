@@ -106,7 +106,11 @@ reader_event(fake_reader *reader, rsl_runtime *rt, rsl_conn *conn,
         reader_data(reader, rt, conn, event.u.ptr);
         break;
     case RSL_EV_EOF:
-        reader->eofs++;
+        if (reader->paused) {
+            reader->eof_waits = true;
+        } else {
+            reader->eofs++;
+        }
         break;
     case RSL_EV_READ_ERROR:
         reader->errors++;
@@ -204,5 +208,7 @@ fake_resume(rsl_runtime *rt, rsl_conn *conn)
     reader->paused = false;
     reader_take_chunks(reader, held);
     rsl_chunk_release(rt, held);
+    reader->eofs += reader->eof_waits;
+    reader->eof_waits = false;
     (void)rsl_conn_read_start(conn); /* RSL_OK, or the fake's own failure */
 }

@@ -14,7 +14,7 @@
 
 #include <rsl/runtime.h>
 
-enum { FAKE_READY_MAX = 4096, FAKE_RECV_BYTES = 64 };
+enum { FAKE_READY_MAX = 1 << 16, FAKE_RECV_BYTES = 64 };
 
 /* One stream's protocol. */
 typedef struct fake_reader {
@@ -25,6 +25,7 @@ typedef struct fake_reader {
     unsigned sents; /* RSL_EV_SENT */
     int sent_code;
     bool paused;
+    bool eof_waits; /* came while paused: an end is not told before bytes */
 } fake_reader;
 
 typedef struct fake_loop {

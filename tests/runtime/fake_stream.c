@@ -159,7 +159,7 @@ fake_stream_collect(fake_backend *fake, fake_stream *stream, rsl_sink *sink)
         if (taken > before) {
             stream->conn->queued_events++;
         }
-        if (!more) {
+        if (!more || (fake->most != 0 && fake_random(fake, 4) == 0)) {
             return;
         }
     }

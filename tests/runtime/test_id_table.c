@@ -63,7 +63,7 @@ a_removed_id_stays_stale_when_its_slot_is_used_again(void **state)
     rsl_id_table_remove(table, old);
     assert_null(rsl_id_table_find(table, old));
     new = add(table, &objects[1]);
-    assert_int_equal((uint32_t)old, (uint32_t) new);
+    assert_int_equal((uint32_t)old, (uint32_t)new);
     assert_null(rsl_id_table_find(table, old));
     assert_ptr_equal(rsl_id_table_find(table, new), &objects[1]);
 }

@@ -46,7 +46,7 @@ set_up(void **state)
     static const rsl_hooks hooks = {.loan_return = count_loan};
     static fixture f;
 
-    f = (fixture){0};
+    memset(&f, 0, sizeof f);
     loans_returned = 0;
     f.rt = fake_runtime(RSL_TAKEOVER_NEVER, &hooks);
     f.fake = fake_of(f.rt);
