@@ -176,14 +176,13 @@ def collect(run: Run, conditions: cell.Conditions) -> None:
 
 
 def write(run: Run, out: Path | None) -> None:
-    print(report.markdown(run, "results.svg" if out else None))
-    if out is None:
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "results.md").write_text(report.markdown(run, "results.svg") + "\n")
-    (out / "results.svg").write_text(chart.render(run))
-    report.save(run, out / "results.json")
-    _say(f"written: {out}/results.md, results.svg, results.json")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "results.md").write_text(report.markdown(run, "results.svg") + "\n")
+        (out / "results.svg").write_text(chart.render(run))
+        report.save(run, out / "results.json")
+        _say(f"written: {out}/results.md, results.svg, results.json")
+    print(report.markdown(run))
 
 
 def narrowed(run: Run, args: argparse.Namespace) -> Run:

@@ -19,6 +19,7 @@ RIGHT = 60
 BAR = 9
 GAP = 12
 LEGEND_ROW = 18
+TICK_ROOM = 32
 TICKS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16)
 LOW, HIGH = 0.6, 1.6  # the axis shows at least this
 LOWEST, HIGHEST = 0.05, 16.0  # and at most this
@@ -91,18 +92,26 @@ def _bar(run: Run, workload: Workload, loop: str, axis: Axis, y: float) -> list[
     ]
 
 
-def _grid(axis: Axis, top: float, bottom: float, baseline: str) -> list[str]:
+def _ticks(axis: Axis) -> list[float]:
+    """Those with room for their labels; 1 and then powers of 2 come first."""
+    chosen: list[float] = []
+    for tick in sorted(TICKS, key=lambda t: (t != 1, math.log2(t) % 1 != 0)):
+        room = all(abs(axis.x(tick) - axis.x(t)) > TICK_ROOM for t in chosen)
+        if axis.low <= tick <= axis.high and room:
+            chosen.append(tick)
+    return chosen
+
+
+def _grid(axis: Axis, top: float, bottom: float) -> list[str]:
     parts = []
-    for tick in TICKS:
-        if axis.low <= tick <= axis.high and tick != 1:
-            x = axis.x(tick)
-            parts.append(_line(x, top, x, bottom, f'stroke="{FAINT}"'))
-            style = f'font-size="10" text-anchor="middle" fill="{INK}"'
-            parts.append(_text(x, bottom + 12, f"{tick:g}x", style))
-    one = axis.x(1)
-    parts.append(_line(one, top, one, bottom, f'stroke="{INK}" stroke-width="1.5"'))
-    style = f'font-size="10" text-anchor="middle" font-weight="bold" fill="{INK}"'
-    parts.append(_text(one, bottom + 12, baseline, style))
+    for tick in _ticks(axis):
+        x = axis.x(tick)
+        stroke = f'stroke="{FAINT}"'
+        if tick == 1:
+            stroke = f'stroke="{INK}" stroke-width="1.5"'
+        parts.append(_line(x, top, x, bottom, stroke))
+        style = f'font-size="10" text-anchor="middle" fill="{INK}"'
+        parts.append(_text(x, bottom + 12, f"{tick:g}x", style))
     return parts
 
 
@@ -124,21 +133,22 @@ def _legend(loops: Sequence[str], y: float) -> tuple[list[str], float]:
 
 def _ratios(run: Run, loops: Sequence[str]) -> list[float]:
     return [
-        edge
+        found.median
         for workload in run.workloads
         for loop in loops
         if (found := run.results.ratio(workload, loop, run.baseline))
-        for edge in (found.low, found.high)
     ]
 
 
 def _caption(run: Run) -> str:
-    machine = run.machine
-    return (
+    machine, rounds = run.machine, run.options["rounds"]
+    caption = (
         f"CPython {machine['python']}, {machine['cpu']}, {machine['cores']} cores, "
-        f"Linux {machine['kernel']}, {machine['date'][:10]}; medians of "
-        f"{run.options['rounds']} rounds, lines: lowest to highest"
+        f"Linux {machine['kernel']}, {machine['date'][:10]}; "
     )
+    if rounds == 1:
+        return caption + "one round"
+    return caption + f"medians of {rounds} rounds, lines: lowest to highest"
 
 
 def render(run: Run) -> str:
@@ -162,7 +172,7 @@ def render(run: Run) -> str:
             bars += _bar(run, workload, loop, axis, y)
             y += BAR
         y += GAP
-    parts += _grid(axis, top, y - GAP / 2, run.baseline) + bars
+    parts += _grid(axis, top, y - GAP / 2) + bars
     bottom = y + 20
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks.instructions`: instructions an operation, by callgrind.
+
+A hot path runs twice under valgrind, with a few operations and with many; the
+difference of the two counts over that of the operations is what one costs, free
+of start-up, and it repeats to a percent or so on any machine, however busy.
+So two loops can be compared, or two commits:
+
+    python -m benchmarks.instructions --json before.json       # one commit
+    python -m benchmarks.instructions --against before.json    # the other
+
+The second ends with status 1 if a path has grown by more than --limit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import tools
+from .cell import ROOT, CellError
+from .loops import LOOPS
+
+TIMEOUT_SECONDS = 300
+GROWTH_LIMIT = 1.02  # below it is noise
+
+
+@dataclass(frozen=True)
+class HotPath:
+    name: str
+    target: str  # a body, or the server "protocol"
+    few: int
+    many: int
+
+    @property
+    def served(self) -> bool:
+        return self.target == "protocol"
+
+
+PATHS = {
+    path.name: path
+    for path in (
+        HotPath("call_soon", "callbacks", 2_000, 12_000),
+        HotPath("chain", "chain", 1_000, 6_000),
+        HotPath("call_later", "timers", 2_000, 12_000),
+        HotPath("task_step", "tasks", 1_000, 4_000),
+        HotPath("echo_message", "protocol", 200, 2_200),
+    )
+}
+
+
+def _valgrind(job: dict[str, Any], out: Path) -> list[str]:
+    return [
+        "valgrind",
+        "--tool=callgrind",
+        f"--callgrind-out-file={out}",
+        sys.executable,
+        "-m",
+        "benchmarks.instructions_child",
+        json.dumps(job),
+    ]
+
+
+def parse_total(text: str) -> int:
+    """Of a callgrind.out file."""
+    found = re.search(r"^(?:totals|summary): (\d+)", text, re.M)
+    if found is None:
+        raise CellError("callgrind left no total")
+    return int(found[1])
+
+
+def _serve(process: subprocess.Popen[str], number: int, client: Path) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise CellError("the server ended")
+    port = json.loads(line)["address"]
+    options = {"port": port, "messages": number, "warmup": 0}
+    tools.run_client(client, options, TIMEOUT_SECONDS, None)
+
+
+def count(path: HotPath, loop: str, number: int, client: Path | None) -> int:
+    """Instructions of a whole process that does `number` operations."""
+    job = {"loop": loop, "target": path.target, "number": number}
+    environment = dict(os.environ, PYTHONHASHSEED="0", **LOOPS[loop].env)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        out = Path(folder) / "callgrind.out"
+        with subprocess.Popen(
+            _valgrind(job, out),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        ) as process:
+            try:
+                if path.served:
+                    assert client is not None
+                    _serve(process, number, client)
+                _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise CellError(f"no end after {TIMEOUT_SECONDS} s") from None
+            finally:
+                process.kill()
+        if process.returncode != 0:
+            raise CellError(stderr.strip().splitlines()[-1][-200:])
+        return parse_total(out.read_text())
+
+
+def per_operation(path: HotPath, loop: str, client: Path | None) -> float:
+    few = count(path, loop, path.few, client)
+    many = count(path, loop, path.many, client)
+    return (many - few) / (path.many - path.few)
+
+
+def grown(
+    before: dict[str, dict[str, float]],
+    after: dict[str, dict[str, float]],
+    limit: float,
+) -> list[str]:
+    """Hot paths that cost more than `limit` times what they did."""
+    return [
+        f"{name} on {loop}: {before[name][loop]:.0f} -> {cost:.0f} "
+        f"({cost / before[name][loop]:.3f})"
+        for name, costs in after.items()
+        for loop, cost in costs.items()
+        if before.get(name, {}).get(loop) and cost > before[name][loop] * limit
+    ]
+
+
+def table(costs: dict[str, dict[str, float]], loops: Sequence[str]) -> str:
+    lines = [
+        "| instructions an operation | " + " | ".join(loops) + " |",
+        "|---|" + "---|" * len(loops),
+    ]
+    for name, row in costs.items():
+        cells = [f"{row[loop]:,.0f}" if loop in row else "failed" for loop in loops]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions")
+    add = parser.add_argument
+    add("--loops", default="rsloop_c:epoll,uvloop")
+    add("--paths", default=",".join(PATHS))
+    add("--json", type=Path, help="write the counts there")
+    add("--against", type=Path, help="counts that --json wrote before")
+    add("--limit", type=float, default=GROWTH_LIMIT, help="growth allowed")
+    args = parser.parse_args(argv)
+    args.loops, args.paths = args.loops.split(","), args.paths.split(",")
+    if unknown := {*args.loops} - {*LOOPS} | {*args.paths} - {*PATHS}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    client = tools.build_client() if "echo_message" in args.paths else None
+    costs: dict[str, dict[str, float]] = {}
+    failed = False
+    for name in args.paths:
+        row = costs.setdefault(name, {})
+        for loop in args.loops:
+            try:
+                row[loop] = per_operation(PATHS[name], loop, client)
+            except (CellError, tools.ToolError, OSError) as exc:
+                print(f"{name} on {loop}: {exc}", file=sys.stderr)
+                failed = True
+    print(table(costs, args.loops))
+    if args.json:
+        args.json.write_text(json.dumps(costs, indent=1) + "\n")
+    if args.against:
+        worse = grown(json.loads(args.against.read_text()), costs, args.limit)
+        for line in worse:
+            print(f"grown: {line}")
+        failed = failed or bool(worse)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
