@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import (  # noqa: E402
     __main__ as cli,
 )
-from benchmarks import (
+from benchmarks import (  # noqa: E402
     cell,
     chart,
     instructions,
