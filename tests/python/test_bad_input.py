@@ -7,7 +7,6 @@ The expectation is not written down: asyncio's own loop is asked.
 
 import asyncio
 import socket
-import sys
 import threading
 import warnings
 
@@ -35,7 +34,6 @@ CALLS = [
     ("call_later", ("1", nothing), {}),
     ("call_later", ([], nothing), {}),
     ("call_later", (1, nothing), {"unknown": 1}),
-    ("call_later", (1j, nothing), {}),
     ("call_at", (), {}),
     ("call_at", (1,), {}),
     ("time", (1,), {}),
@@ -552,7 +550,6 @@ def test_stop_of_the_wrong_loop_in_a_callback_is_harmless(loop_factory):
 
 
 def test_huge_arguments_do_not_crash(loop):
-    assert sys.maxsize > 2 ** 32
     handle = loop.call_later(1e308, nothing)
     handle.cancel()
     handle = loop.call_at(-1e308, nothing)

@@ -87,7 +87,7 @@ def test_stubs_and_type_marker_are_installed(rsloop_c):
 def test_build_info_says_how_it_was_built(rsloop_c):
     info = rsloop_c.build_info()
     assert info["version"] == rsloop_c.__version__
-    assert set(info["backends"]) == {"epoll", "io_uring"}
+    assert set(info["backends"]) >= {"epoll", "io_uring"}
     assert info["free_threaded"] is bool(
         sysconfig.get_config_var("Py_GIL_DISABLED"))
     assert all(isinstance(key, str) for key in info)
@@ -131,7 +131,7 @@ def test_runtime_info_of_a_closed_loop_does_not_crash(rsloop_c, loop):
         assert "closed" in str(exc)
 
 
-@pytest.mark.parametrize("name", ["kqueue", "", "EPOLL", "io_uring "])
+@pytest.mark.parametrize("name", ["kqueue", "EPOLL", "io_uring "])
 def test_unknown_backend_is_a_value_error(rsloop_c, name):
     with pytest.raises(ValueError):
         rsloop_c.new_event_loop(backend=name)
@@ -200,7 +200,7 @@ def test_new_without_init_does_not_crash(rsloop_c):
         except TypeError:
             continue
         for name in dir(kind):
-            if name.startswith("__"):
+            if name.startswith("_"):
                 continue
             try:
                 value = getattr(thing, name)
@@ -239,19 +239,20 @@ def test_import_in_a_subinterpreter_with_its_own_gil(flavour):
         pytest.skip("_interpreters is new in 3.13")
     done = run_python("""
         import _interpreters
-        before = _interpreters.create("isolated")
-        result = _interpreters.run_string(before, '''
-import sys
-sys.path[:] = %r
-import asyncio, rsloop_c
-loop = rsloop_c.new_event_loop()
-assert loop.run_until_complete(asyncio.sleep(0.001, 42)) == 42
-loop.close()
-''' % (sys.path,))
-        _interpreters.destroy(before)
-        print(result)
+        code = chr(10).join([
+            "import sys",
+            f"sys.path[:] = {sys.path!r}",
+            "import asyncio, rsloop_c",
+            "loop = rsloop_c.new_event_loop()",
+            "assert loop.run_until_complete(asyncio.sleep(0.001, 42)) == 42",
+            "loop.close()",
+        ])
+        for _ in range(2):
+            interpreter = _interpreters.create("isolated")
+            print(_interpreters.run_string(interpreter, code))
+            _interpreters.destroy(interpreter)
         """, flavour)
-    assert done.stdout == "None\n", done.stdout + done.stderr
+    assert done.stdout == "None\nNone\n", done.stdout + done.stderr
 
 
 def test_module_survives_being_imported_again(flavour):

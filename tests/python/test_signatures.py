@@ -30,8 +30,12 @@ def shape(function):
 
 @pytest.mark.parametrize("name", public_methods(asyncio.SelectorEventLoop))
 def test_loop_method_has_asyncios_signature(flavour, name):
-    ours = getattr(flavour.loop_class, name)
-    assert shape(ours) == shape(getattr(asyncio.SelectorEventLoop, name))
+    ours = shape(getattr(flavour.loop_class, name))
+    theirs = shape(getattr(asyncio.SelectorEventLoop, name))
+    if name == "create_task" and ours[-1][1] == "VAR_KEYWORD":
+        # Late 3.13 takes **kwargs where 3.13.0 still names them.
+        ours, theirs = ours[:2], theirs[:2]
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("name", public_methods(asyncio.SelectorEventLoop))
