@@ -305,7 +305,7 @@ def _wait_for_fds(pid: int, count: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while len(os.listdir(f"/proc/{pid}/fd")) < count:
         if time.monotonic() > deadline:
-            raise CellError(f"not all connections were accepted in {START_SECONDS} s")
+            raise CellError(f"not {count} fds open after {START_SECONDS:.0f} s")
         time.sleep(0.05)
 
 
@@ -328,7 +328,7 @@ def _load_idle(
         assert client.stdout is not None
         try:
             if not select.select([client.stdout], [], [], PATIENCE_SECONDS)[0]:
-                raise CellError("the client could not connect")
+                raise CellError(f"no {conns} connections in {PATIENCE_SECONDS:.0f} s")
             if not client.stdout.readline():
                 _, stderr = client.communicate()
                 raise CellError(stderr.strip()[-300:])

@@ -5,7 +5,7 @@
  *   echo      send a request, wait for the whole answer, again (closed loop);
  *             with --rate, requests leave at absolute times instead, and their
  *             latency counts from the time at which they were due (open loop)
- *   connect   connect, read until the server closes, again
+ *   connect   connect, send a byte, read the answer, close, again
  *   send      send without an end; receive: read without an end
  *   idle      open connections, say so, keep them until stdin ends
  *

@@ -111,12 +111,12 @@ async def sock(loop: Loop, _params: Params) -> int:
 
 
 async def accept(loop: Loop, _params: Params) -> int:
-    class Greeter(asyncio.Protocol):
-        def connection_made(self, transport: Any) -> None:
-            transport.write(b"x")
-            transport.close()
+    class OneAnswer(Echo):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+            self.transport.close()
 
-    return _port(await loop.create_server(Greeter, HOST, 0, backlog=BACKLOG))
+    return _port(await loop.create_server(OneAnswer, HOST, 0, backlog=BACKLOG))
 
 
 async def udp(loop: Loop, _params: Params) -> int:

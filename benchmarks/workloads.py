@@ -77,7 +77,7 @@ def _servers() -> list[Workload]:
         ),
         Workload(
             "accept",
-            "connections accepted, answered by 1 byte and closed",
+            "connections accepted, a byte echoed, closed by both sides",
             "connect",
             "conn/s",
             "accept",
