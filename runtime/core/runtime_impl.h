@@ -57,6 +57,7 @@ struct rsl_runtime {
     atomic_size_t stolen_bytes_queued; /* [A] sum of the conns' stolen_bytes */
     atomic_int runtime_tid;            /* [A] 0 before the thread runs */
     atomic_int_fast64_t busy_since_ns; /* [A] 0 while the loop thread sleeps */
+    uint64_t kicks;                    /* [L] how often it was asked */
     int64_t last_kick_ns; /* [L] when the runtime thread was last asked */
 
     atomic_uint_fast64_t polls;        /* [A] stats */

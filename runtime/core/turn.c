@@ -229,6 +229,7 @@ rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending)
         return;
     }
     rt->last_kick_ns = now_ns;
+    rt->kicks++;
     rsl_thread_kick(rt->thread);
 }
 
