@@ -18,8 +18,9 @@ target_compile_options(rsl_flags INTERFACE
 )
 
 if(RSL_SANITIZE)
+    # With the assertions, which a release build leaves out.
     target_compile_options(rsl_flags INTERFACE -fsanitize=${RSL_SANITIZE}
-        -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+        -fno-sanitize-recover=all -fno-omit-frame-pointer -g -UNDEBUG)
     target_link_options(rsl_flags INTERFACE -fsanitize=${RSL_SANITIZE})
 endif()
 
