@@ -103,10 +103,8 @@ rsl_sock_send_batch(rsl_backend *backend, rsl_conn **conns, unsigned count,
     }
 }
 
-/* accept(2): errors of the connection itself, already dead when it was taken
- * from the queue; the next one may be well. */
-static bool
-accept_error_is_passing(int code)
+bool
+rsl_accept_error_is_passing(int code)
 {
     switch (code) {
     case EINTR:
@@ -139,7 +137,7 @@ rsl_sock_accept(rsl_backend *backend, rsl_listener *listener, int *out,
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return RSL_AGAIN;
         }
-        if (!accept_error_is_passing(errno)) {
+        if (!rsl_accept_error_is_passing(errno)) {
             *err = (rsl_err){.code = errno, .call = "accept4"};
             return RSL_OS;
         }

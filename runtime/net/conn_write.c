@@ -5,10 +5,9 @@
  * of the backend (in_batch), or waiting for WRITABLE (write_armed). A broken
  * stream is in none: its owner has been told and closes it. */
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-
-#include <errno.h>
 
 #include "core/runtime_impl.h"
 #include "net/conn_impl.h"
@@ -217,7 +216,7 @@ rsl_conn_flush(rsl_conn *conn, rsl_err *err)
     }
     rsl_list_remove(&conn->dirty_link);
     if (status == RSL_AGAIN && conn_arm_write(conn) != RSL_OK) {
-        *err = (rsl_err){.code = ENOMEM, .call = "epoll_ctl"};
+        *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
         return RSL_OS;
     }
     return status;
@@ -232,7 +231,7 @@ rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code)
     conn_consume(conn, sent);
     if (status == RSL_AGAIN && conn_arm_write(conn) != RSL_OK) {
         status = RSL_OS;
-        code = ENOMEM;
+        code = errno;
     }
     if (status != RSL_OS && conn->write_count > 0) {
         if (!conn->write_armed) {
@@ -241,9 +240,11 @@ rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code)
         return;
     }
     rsl_list_remove(&conn->dirty_link);
-    rt->flush_sink->emit(rt->flush_sink,
-                         (rsl_event){.tag = rsl_tag(RSL_EV_SENT, conn->id),
-                                     .u.arg = status == RSL_OS ? code : 0});
+    if (status == RSL_OS) {
+        rt->flush_sink->emit(rt->flush_sink,
+                             (rsl_event){.tag = rsl_tag(RSL_EV_SENT, conn->id),
+                                         .u.arg = code});
+    }
 }
 
 void

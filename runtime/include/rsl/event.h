@@ -20,8 +20,7 @@ typedef enum rsl_event_kind {
     RSL_EV_EOF,          /* conn: the peer has finished sending */
     RSL_EV_READ_ERROR,   /* conn: arg is an errno */
     RSL_EV_WRITABLE,     /* conn: call rsl_conn_flush() */
-    RSL_EV_SENT,         /* conn: a batched flush made progress or failed; arg
-                          * is 0 or an errno; rsl_conn_backlog() is current */
+    RSL_EV_SENT,         /* conn: a batched flush failed; arg is an errno */
     RSL_EV_ACCEPTABLE,   /* listener: call rsl_listener_accept() */
     RSL_EV_ACCEPTED,     /* listener: arg is the fd, owned by the receiver */
     RSL_EV_ACCEPT_ERROR, /* listener: arg is an errno; accepting has paused */

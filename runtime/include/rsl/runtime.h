@@ -112,8 +112,8 @@ rsl_status rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns,
  * thread for help when the loop thread has been busy for long enough. */
 void rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending);
 
-/* End of the turn: send what was queued. Outcomes that need the owner come as
- * RSL_EV_SENT through `sink`, now or from the next collect. Calls hooks. */
+/* End of the turn: send what was queued. Failures come as RSL_EV_SENT
+ * through `sink`, now or from the next collect. Calls hooks. */
 void rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink);
 
 /* Figures; any field may be a moment old. Any thread. */

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* uring_arm.c - what the ring should have armed, and cancelling.
+ *
+ * Starting and stopping only puts a conn on a list; the next wait compares
+ * what it wants with what the ring has, and the difference travels with that
+ * wait's own system call. A stop that is followed by a start costs nothing. */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+
+#include "io/uring.h"
+
+/* Enters that a cancel may take. One is enough unless completions overflow. */
+enum { CANCEL_ENTERS = 8 };
+
+void
+uring_want_conn(uring_backend *backend, rsl_conn *conn)
+{
+    if (!rsl_list_is_linked(&conn->io_link)) {
+        rsl_list_push(&backend->arm_conns, &conn->io_link);
+    }
+}
+
+void
+uring_want_listener(uring_backend *backend, rsl_listener *listener)
+{
+    if (!rsl_list_is_linked(&listener->io_link)) {
+        rsl_list_push(&backend->arm_listeners, &listener->io_link);
+    }
+}
+
+void
+uring_want_all(uring_backend *backend)
+{
+    rsl_runtime *rt = backend->base.rt;
+
+    for (uint32_t i = 0; i < rt->conns.cap; i++) {
+        rsl_conn *conn = rsl_id_table_at(&rt->conns, i);
+
+        if (conn != NULL) {
+            conn->io_flags &= URING_IN_STEAL_SET;
+            uring_want_conn(backend, conn);
+        }
+    }
+    for (uint32_t i = 0; i < rt->listeners.cap; i++) {
+        rsl_listener *listener = rsl_id_table_at(&rt->listeners, i);
+
+        if (listener != NULL) {
+            listener->io_flags = 0;
+            uring_want_listener(backend, listener);
+        }
+    }
+}
+
+static bool
+arm_recv(uring_backend *backend, rsl_conn *conn)
+{
+    struct io_uring_sqe *sqe;
+
+    if (backend->bufs.in_kernel == 0) {
+        return false; /* would end at once, with ENOBUFS */
+    }
+    sqe = uring_sqe(backend, URING_OP_RECV, conn->id);
+    if (sqe == NULL) {
+        return false;
+    }
+    io_uring_prep_recv_multishot(sqe, conn->fd, NULL, 0, 0);
+    sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_BUF_GROUP;
+    sqe->user_data = uring_data(URING_OP_RECV, conn->id);
+    conn->io_flags |= URING_ARMED;
+    return true;
+}
+
+static bool
+arm_cancel(uring_backend *backend, uint64_t data)
+{
+    struct io_uring_sqe *sqe = uring_sqe(backend, URING_OP_NONE, 0);
+
+    if (sqe == NULL) {
+        return false;
+    }
+    io_uring_prep_cancel64(sqe, data, 0);
+    sqe->user_data = uring_data(URING_OP_NONE, 0);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    return true;
+}
+
+static bool
+arm_poll(uring_backend *backend, int fd, unsigned mask, uint64_t data)
+{
+    struct io_uring_sqe *sqe = uring_sqe(backend, URING_OP_NONE, 0);
+
+    if (sqe == NULL) {
+        return false;
+    }
+    io_uring_prep_poll_add(sqe, fd, mask);
+    sqe->user_data = data;
+    return true;
+}
+
+static bool
+arm_conn(uring_backend *backend, rsl_conn *conn)
+{
+    bool reads = rsl_conn_state_now(conn) == RSL_CONN_READING;
+
+    if (reads && (conn->io_flags & URING_ARMED) == 0 &&
+        !arm_recv(backend, conn)) {
+        return false;
+    }
+    if (!reads &&
+        (conn->io_flags & (URING_ARMED | URING_CANCELLING)) == URING_ARMED) {
+        if (!arm_cancel(backend, uring_data(URING_OP_RECV, conn->id))) {
+            return false;
+        }
+        conn->io_flags |= URING_CANCELLING;
+    }
+    if (conn->write_armed && (conn->io_flags & URING_POLLOUT_ARMED) == 0) {
+        if (!arm_poll(backend, conn->fd, POLLOUT,
+                      uring_data(URING_OP_POLLOUT, conn->id))) {
+            return false;
+        }
+        conn->io_flags |= URING_POLLOUT_ARMED;
+    }
+    return true;
+}
+
+static bool
+arm_listener(uring_backend *backend, rsl_listener *listener)
+{
+    struct io_uring_sqe *sqe;
+
+    if (listener->state != RSL_LISTENER_ACCEPTING ||
+        (listener->io_flags & URING_ARMED) != 0) {
+        return true;
+    }
+    sqe = uring_sqe(backend, URING_OP_NONE, 0);
+    if (sqe == NULL) {
+        return false;
+    }
+    io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL,
+                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+    sqe->user_data = uring_data(URING_OP_ACCEPT, listener->id);
+    listener->io_flags |= URING_ARMED;
+    return true;
+}
+
+/* The mailbox's eventfd is not read: each write wakes the poll once. The
+ * watches' set is polled once at a time, because it is level-triggered: what
+ * the user leaves unread must be reported again. */
+static bool
+arm_own_fds(uring_backend *backend)
+{
+    if (!backend->wake_armed) {
+        struct io_uring_sqe *sqe = uring_sqe(backend, URING_OP_NONE, 0);
+
+        if (sqe == NULL) {
+            return false;
+        }
+        io_uring_prep_poll_multishot(sqe, backend->base.rt->mailbox.wake_fd,
+                                     POLLIN);
+        sqe->user_data = uring_data(URING_OP_WAKE, 0);
+        backend->wake_armed = true;
+    }
+    if (!backend->watch_armed && backend->watches.count > 0) {
+        backend->watch_armed =
+            arm_poll(backend, backend->watch_epfd, POLLIN,
+                     uring_data(URING_OP_WATCH, 0));
+        return backend->watch_armed;
+    }
+    return true;
+}
+
+bool
+uring_arm(uring_backend *backend)
+{
+    bool all = arm_own_fds(backend);
+    rsl_list todo;
+
+    rsl_list_init(&todo);
+    rsl_list_splice(&todo, &backend->arm_listeners);
+    while (!rsl_list_is_empty(&todo)) {
+        rsl_listener *listener =
+            RSL_LIST_ENTRY(todo.next, rsl_listener, io_link);
+
+        rsl_list_remove(&listener->io_link);
+        if (!arm_listener(backend, listener)) {
+            uring_want_listener(backend, listener);
+            all = false;
+        }
+    }
+    rsl_list_splice(&todo, &backend->arm_conns);
+    while (!rsl_list_is_empty(&todo)) {
+        rsl_conn *conn = RSL_LIST_ENTRY(todo.next, rsl_conn, io_link);
+
+        rsl_list_remove(&conn->io_link);
+        if (!arm_conn(backend, conn)) {
+            uring_want_conn(backend, conn);
+            all = false;
+        }
+    }
+    return all;
+}
+
+/* Whether the last completion of `data` is in the ring. */
+static bool
+cancel_is_done(uring_backend *backend, uint64_t data)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head;
+
+    io_uring_for_each_cqe(&backend->ring, head, cqe) {
+        if (cqe->user_data == data && (cqe->flags & IORING_CQE_F_MORE) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The cancel itself only marks the operation; its reference is dropped by task
+ * work, and so in an enter for events, which may complete other operations as
+ * well: their completions wait for the next collect. */
+void
+uring_cancel_now(uring_backend *backend, uint64_t data)
+{
+    if (!backend->has_ring) {
+        return;
+    }
+    if (!uring_is_mine(backend)) {
+        /* Only its own thread may enter the ring, anybody may close it. With
+         * no memory to keep its completions the reference stays until then. */
+        (void)uring_drop_ring(backend);
+        return;
+    }
+    backend->unreaped = true;
+    if (!arm_cancel(backend, data)) {
+        return; /* no memory in the kernel: it stays until the ring closes */
+    }
+    for (int i = 0; i < CANCEL_ENTERS; i++) {
+        int result = uring_enter(backend, 0, 0);
+
+        if (cancel_is_done(backend, data) || result == -EEXIST) {
+            return;
+        }
+    }
+}
+
+rsl_status
+uring_conn_add(rsl_backend *base, rsl_conn *conn)
+{
+    uring_backend *backend = uring_of(base);
+    struct epoll_event event = {
+        .events = EPOLLIN,
+        .data.u64 = rsl_tag(RSL_EV_READABLE, conn->id),
+    };
+
+    if (backend->steal_epfd >= 0 &&
+        epoll_ctl(backend->steal_epfd, EPOLL_CTL_ADD, conn->fd, &event) == 0) {
+        conn->io_flags |= URING_IN_STEAL_SET;
+    } /* without it only the loop thread reads this conn */
+    return RSL_OK;
+}
+
+void
+uring_conn_remove(rsl_backend *base, rsl_conn *conn)
+{
+    uring_backend *backend = uring_of(base);
+
+    rsl_list_remove(&conn->io_link);
+    if ((conn->io_flags & URING_IN_STEAL_SET) != 0) {
+        /* ENOENT, EBADF: its owner closed the fd, which is as good. */
+        (void)epoll_ctl(backend->steal_epfd, EPOLL_CTL_DEL, conn->fd, NULL);
+    }
+    if ((conn->io_flags & URING_ARMED) != 0) {
+        uring_cancel_now(backend, uring_data(URING_OP_RECV, conn->id));
+    }
+    if ((conn->io_flags & URING_POLLOUT_ARMED) != 0) {
+        uring_cancel_now(backend, uring_data(URING_OP_POLLOUT, conn->id));
+    }
+    conn->io_flags = 0;
+}
+
+rsl_status
+uring_read_start(rsl_backend *base, rsl_conn *conn)
+{
+    uring_want_conn(uring_of(base), conn);
+    return RSL_OK;
+}
+
+void
+uring_read_stop(rsl_backend *base, rsl_conn *conn)
+{
+    uring_want_conn(uring_of(base), conn);
+}
+
+rsl_status
+uring_write_arm(rsl_backend *base, rsl_conn *conn)
+{
+    uring_want_conn(uring_of(base), conn);
+    return RSL_OK;
+}
+
+rsl_status
+uring_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err)
+{
+    (void)err; /* an fd that cannot accept is told of by ACCEPT_ERROR */
+    uring_want_listener(uring_of(base), listener);
+    return RSL_OK;
+}
+
+/* Closing a listener may not wait for a later turn: the caller closes the fd
+ * next, and expects the port to be free. The runtime thread holds the token
+ * for one bounded read and never waits for us, so this ends. */
+void
+uring_listener_remove(rsl_backend *base, rsl_listener *listener)
+{
+    uring_backend *backend = uring_of(base);
+    rsl_runtime *rt = base->rt;
+    bool taken = false;
+
+    rsl_list_remove(&listener->io_link);
+    if ((listener->io_flags & URING_ARMED) == 0) {
+        return;
+    }
+    listener->io_flags = 0;
+    while (!rt->has_token && !taken) {
+        taken = rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP);
+        if (!taken) {
+            sched_yield();
+        }
+    }
+    uring_cancel_now(backend, uring_data(URING_OP_ACCEPT, listener->id));
+    if (taken) {
+        rsl_token_release(&rt->token, RSL_TOKEN_LOOP);
+    }
+}
+
+void
+uring_open_steal_set(uring_backend *backend)
+{
+    rsl_runtime *rt = backend->base.rt;
+
+    if (!backend->steal_wanted) {
+        return;
+    }
+    backend->steal_wanted = false;
+    backend->steal_epfd = epoll_create1(EPOLL_CLOEXEC);
+    for (uint32_t i = 0; i < rt->conns.cap && backend->steal_epfd >= 0; i++) {
+        rsl_conn *conn = rsl_id_table_at(&rt->conns, i);
+
+        if (conn != NULL) {
+            (void)uring_conn_add(&backend->base, conn); /* never fails */
+        }
+    }
+}
