@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -195,15 +196,10 @@ SETS = {
 
 
 def select(text: str) -> list[Workload]:
-    """Workloads by name, by set, or by prefix with a star: "echo-sock-*"."""
+    """Workloads by name, by set, or by pattern: "echo-*-1k-*"."""
     names: list[str] = []
     for word in filter(None, text.split(",")):
-        if word in SETS:
-            found = list(SETS[word])
-        elif word.endswith("*"):
-            found = [name for name in WORKLOADS if name.startswith(word[:-1])]
-        else:
-            found = [word] if word in WORKLOADS else []
+        found = list(SETS[word]) if word in SETS else fnmatch.filter(WORKLOADS, word)
         if not found:
             raise ValueError(f"no workload {word!r}")
         names += [name for name in found if name not in names]
