@@ -39,6 +39,11 @@ loop_sink_emit(rsl_sink *sink, rsl_event event)
     else if (kind == RSL_EV_MESSAGE) {
         loop_sink_message(self, event);
     }
+    else if (kind == RSL_EV_SENT && event.u.arg == 0) {
+        /* Success is no news: whoever waits for an empty queue has been told
+         * RSL_AGAIN and hears WRITABLE. Queued, it would keep the loop awake
+         * for a turn of nothing. */
+    }
     else if (pyrsl_ready_push(&self->ready, event) < 0) {
         pyrsl_event_discard(self, event);
         self->lost_event = true;

@@ -39,7 +39,7 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(BaseEventLoop, "asyncio.base_events", "BaseEventLoop"),
     PIECE(AsyncioHandle, "asyncio", "Handle"),
     PIECE(AsyncioTimerHandle, "asyncio", "TimerHandle"),
-    PIECE(AsyncioTransport, "asyncio", "Transport"),
+    PIECE(FlowControlMixin, "asyncio.transports", "_FlowControlMixin"),
     PIECE(socket_type, "socket", "socket"),
     PIECE(extract_stack, "asyncio.format_helpers", "extract_stack"),
     PIECE(logger, "asyncio.log", "logger"),
@@ -95,7 +95,7 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_handle_types(module, st) < 0) {
         return -1;
     }
-    PyObject *bases = PyTuple_Pack(1, st->AsyncioTransport);
+    PyObject *bases = PyTuple_Pack(1, st->FlowControlMixin);
     if (bases == NULL) {
         return -1;
     }

@@ -81,7 +81,7 @@ typedef struct module_state {
     PyObject *BaseEventLoop;    /* asyncio.base_events.BaseEventLoop */
     PyObject *AsyncioHandle;    /* asyncio.Handle */
     PyObject *AsyncioTimerHandle;
-    PyObject *AsyncioTransport; /* asyncio.Transport */
+    PyObject *FlowControlMixin; /* asyncio.transports' own */
     PyObject *socket_type;      /* socket.socket */
     PyObject *extract_stack;    /* format_helpers.extract_stack */
     PyObject *logger;           /* asyncio.log.logger */

@@ -50,12 +50,18 @@ typedef struct stream_name {
 
 typedef struct StreamTransport {
     PyObject_HEAD
-    PyObject *extra; /* asyncio.BaseTransport's slot: a dict, or NULL so far */
+    /* asyncio.BaseTransport's slot: a dict, or NULL so far. */
+    PyObject *extra;
+    /* The slots of asyncio's _FlowControlMixin, which its sendfile() asks for
+     * by isinstance(). Our getters hide those that stay empty. */
+    PyObject *unused_high_water;
+    LoopObject *loop; /* NULL after connection_lost(), as asyncio's _loop */
+    PyObject *unused_low_water;
+    PyObject *unused_protocol_paused;
+
     PyObject *dict;
     PyObject *weakreflist;
-
     module_state *st;   /* [K] */
-    LoopObject *loop;   /* NULL after connection_lost(), as asyncio's _loop */
     rsl_conn *conn;     /* NULL once closed or detached */
     PyObject *protocol; /* NULL after connection_lost() */
     PyObject *context;  /* where read callbacks run */

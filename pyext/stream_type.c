@@ -284,25 +284,41 @@ PyType_Spec pyrsl_stream_transport_spec = {
     .slots = stream_slots,
 };
 
-/* BaseTransport keeps its one slot where we expect it, and nothing follows. */
+typedef struct slot_place {
+    const char *name;
+    size_t offset;
+} slot_place;
+
+static const slot_place stream_places[] = {
+    {"_extra", offsetof(StreamTransport, extra)},
+    {"_high_water", offsetof(StreamTransport, unused_high_water)},
+    {"_loop", offsetof(StreamTransport, loop)},
+    {"_low_water", offsetof(StreamTransport, unused_low_water)},
+    {"_protocol_paused", offsetof(StreamTransport, unused_protocol_paused)},
+};
+
+/* asyncio's classes keep their slots where we expect them; nothing follows. */
 static int
 stream_check_layout(const module_state *st)
 {
-    PyObject *member = PyObject_GetAttrString(st->AsyncioTransport, "_extra");
-    if (member == NULL) {
-        return -1;
-    }
+    PyTypeObject *base = (PyTypeObject *)st->FlowControlMixin;
     bool same
-        = ((PyTypeObject *)st->AsyncioTransport)->tp_basicsize
-              == (Py_ssize_t)offsetof(StreamTransport, dict)
-          && Py_IS_TYPE(member, &PyMemberDescr_Type)
-          && ((PyMemberDescrObject *)member)->d_member->offset
-                 == (Py_ssize_t)offsetof(StreamTransport, extra);
-    Py_DECREF(member);
+        = base->tp_basicsize == (Py_ssize_t)offsetof(StreamTransport, dict);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(stream_places); i++) {
+        PyObject *member = PyObject_GetAttrString(st->FlowControlMixin,
+                                                  stream_places[i].name);
+        if (member == NULL) {
+            return -1;
+        }
+        same = same && Py_IS_TYPE(member, &PyMemberDescr_Type)
+               && ((PyMemberDescrObject *)member)->d_member->offset
+                      == (Py_ssize_t)stream_places[i].offset;
+        Py_DECREF(member);
+    }
     if (!same) {
         PyErr_SetString(PyExc_ImportError,
-                        "rsloop_c does not know the layout of "
-                        "asyncio.Transport on this Python");
+                        "rsloop_c does not know the layout of asyncio's "
+                        "transports on this Python");
         return -1;
     }
     return 0;

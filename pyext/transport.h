@@ -42,7 +42,7 @@ void pyrsl_transports_close_all(LoopObject *self);
 int pyrsl_transports_traverse(LoopObject *self, visitproc visit, void *arg);
 
 /* Finish st->StreamTransportType: class attributes, and a comparison of
- * asyncio.Transport's layout with ours; -1 with ImportError. */
+ * asyncio's layout with ours; -1 with ImportError. */
 int pyrsl_stream_type_init(module_state *st);
 
 #endif
