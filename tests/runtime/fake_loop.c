@@ -6,13 +6,31 @@
 #include <string.h>
 
 static void
+loop_grow(fake_loop *loop)
+{
+    unsigned cap = loop->cap == 0 ? 64 : loop->cap * 2;
+    rsl_event *ready = malloc(cap * sizeof *ready);
+
+    assert(ready != NULL);
+    for (unsigned i = 0; i < loop->count; i++) {
+        ready[i] = loop->ready[(loop->head + i) % loop->cap];
+    }
+    free(loop->ready);
+    loop->ready = ready;
+    loop->cap = cap;
+    loop->head = 0;
+}
+
+static void
 loop_emit(rsl_sink *sink, rsl_event event)
 {
     fake_loop *loop =
         (fake_loop *)(void *)((char *)sink - offsetof(fake_loop, sink));
 
-    assert(loop->count < FAKE_READY_MAX);
-    loop->ready[(loop->head + loop->count) % FAKE_READY_MAX] = event;
+    if (loop->count == loop->cap) {
+        loop_grow(loop);
+    }
+    loop->ready[(loop->head + loop->count) % loop->cap] = event;
     loop->count++;
 }
 
@@ -28,6 +46,9 @@ void
 fake_loop_fini(fake_loop *loop)
 {
     fake_loop_run(loop, UINT32_MAX);
+    free(loop->ready);
+    loop->ready = NULL;
+    loop->cap = 0;
 }
 
 void
@@ -154,7 +175,7 @@ fake_loop_run(fake_loop *loop, unsigned most)
     while (loop->count > 0 && most > 0) {
         rsl_event event = loop->ready[loop->head];
 
-        loop->head = (loop->head + 1) % FAKE_READY_MAX;
+        loop->head = (loop->head + 1) % loop->cap;
         loop->count--;
         most--;
         loop_event(loop, event);

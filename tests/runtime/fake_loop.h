@@ -14,7 +14,7 @@
 
 #include <rsl/runtime.h>
 
-enum { FAKE_READY_MAX = 1 << 16, FAKE_RECV_BYTES = 64 };
+enum { FAKE_RECV_BYTES = 64 };
 
 /* One stream's protocol. */
 typedef struct fake_reader {
@@ -30,9 +30,9 @@ typedef struct fake_reader {
 
 typedef struct fake_loop {
     rsl_runtime *rt;
-    rsl_sink sink; /* into `ready` */
-    rsl_event ready[FAKE_READY_MAX];
-    unsigned head, count;
+    rsl_sink sink;    /* into `ready` */
+    rsl_event *ready; /* a ring that grows */
+    unsigned head, count, cap;
     unsigned calls;          /* RSL_EV_CALL seen */
     void (*call)(void *ptr); /* what to do with them; may be NULL */
 } fake_loop;
