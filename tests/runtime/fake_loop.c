@@ -9,7 +9,8 @@ static void
 loop_grow(fake_loop *loop)
 {
     unsigned cap = loop->cap == 0 ? 64 : loop->cap * 2;
-    rsl_event *ready = malloc(cap * sizeof *ready);
+    /* Not malloc(), which tests let fail (wrap.h): this memory is theirs. */
+    rsl_event *ready = realloc(NULL, cap * sizeof *ready);
 
     assert(ready != NULL);
     for (unsigned i = 0; i < loop->count; i++) {
