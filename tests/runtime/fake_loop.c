@@ -8,17 +8,17 @@
 static void
 loop_grow(fake_loop *loop)
 {
-    unsigned cap = loop->cap == 0 ? 64 : loop->cap * 2;
-    /* Not malloc(), which tests let fail (wrap.h): this memory is theirs. */
-    rsl_event *ready = realloc(NULL, cap * sizeof *ready);
+    rsl_event *ready = malloc(2 * loop->cap * sizeof *ready);
 
     assert(ready != NULL);
     for (unsigned i = 0; i < loop->count; i++) {
         ready[i] = loop->ready[(loop->head + i) % loop->cap];
     }
-    free(loop->ready);
+    if (loop->ready != loop->few) {
+        free(loop->ready);
+    }
     loop->ready = ready;
-    loop->cap = cap;
+    loop->cap *= 2;
     loop->head = 0;
 }
 
@@ -41,15 +41,17 @@ fake_loop_init(fake_loop *loop, rsl_runtime *rt)
     memset(loop, 0, sizeof *loop);
     loop->rt = rt;
     loop->sink.emit = loop_emit;
+    loop->ready = loop->few;
+    loop->cap = FAKE_READY_FEW;
 }
 
 void
 fake_loop_fini(fake_loop *loop)
 {
     fake_loop_run(loop, UINT32_MAX);
-    free(loop->ready);
-    loop->ready = NULL;
-    loop->cap = 0;
+    if (loop->ready != loop->few) {
+        free(loop->ready);
+    }
 }
 
 void

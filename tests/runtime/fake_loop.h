@@ -14,7 +14,7 @@
 
 #include <rsl/runtime.h>
 
-enum { FAKE_RECV_BYTES = 64 };
+enum { FAKE_RECV_BYTES = 64, FAKE_READY_FEW = 64 };
 
 /* One stream's protocol. */
 typedef struct fake_reader {
@@ -31,8 +31,9 @@ typedef struct fake_reader {
 typedef struct fake_loop {
     rsl_runtime *rt;
     rsl_sink sink;    /* into `ready` */
-    rsl_event *ready; /* a ring that grows */
+    rsl_event *ready; /* a ring: `few` until it has to grow */
     unsigned head, count, cap;
+    rsl_event few[FAKE_READY_FEW];
     unsigned calls;          /* RSL_EV_CALL seen */
     void (*call)(void *ptr); /* what to do with them; may be NULL */
 } fake_loop;
