@@ -17,6 +17,7 @@ from .workloads import SETS, WORKLOADS, Workload
 QUICK_SECONDS = 0.25
 QUICK_SCALE = 0.2
 OPEN_LOOP_SHARE = 0.5
+CELL_SECONDS = 0.4  # to start and end the processes of one
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -38,6 +39,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="split: servers on one core, the client on another",
     )
     add("--rate", type=float, default=0, help="open-loop: messages a second")
+    add("--gc", choices=("on", "off"), default="on", help="the garbage collector")
     add("--seed", type=int, default=1, help="of the order of the cells")
     add("--quick", action="store_true", help="one short round of a few rows")
     add("--list", action="store_true", help="list rows and loops, and end")
@@ -104,6 +106,7 @@ def _conditions(args: argparse.Namespace) -> cell.Conditions:
         server_cpu=server_cpu,
         client_cpu=client_cpu,
         rate=args.rate,
+        gc=args.gc == "on",
         client=client,
     )
 
@@ -148,6 +151,7 @@ def perform(args: argparse.Namespace) -> Run:
         "scale": conditions.scale,
         "pin": pin,
         "seed": args.seed,
+        "gc": args.gc,
     }
     run = Run(machine.describe(), options, baseline, present, absent, args.rows)
     if not conditions.rate:
@@ -156,9 +160,16 @@ def perform(args: argparse.Namespace) -> Run:
                 rate = _calibrate(list(present), row, conditions)
                 conditions = cell.with_rate(conditions, rate)
     options["rate"] = round(conditions.rate)
+    _say_how_long(run, conditions)
     collect(run, conditions)
     run.machine["load_after"] = round(os.getloadavg()[0], 2)
     return run
+
+
+def _say_how_long(run: Run, conditions: cell.Conditions) -> None:
+    cells = schedule.count(run.workloads, list(run.loops), run.options["rounds"])
+    seconds = conditions.seconds + conditions.warmup + CELL_SECONDS
+    _say(f"{cells} cells, some {cells * seconds / 60:.0f} minutes")
 
 
 def collect(run: Run, conditions: cell.Conditions) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
@@ -205,5 +206,49 @@ def measure(loop: Loop, name: str, number: int, seconds: float) -> dict[str, Any
         "seconds": elapsed,
         "cpu": cpu,
         "waited": max(0.0, waited) / elapsed,
+        "passes": passes,
+    }
+
+
+def measure_threads(
+    new_loop: Callable[[], Loop], name: str, share: tuple[int, int], seconds: float
+) -> dict[str, Any]:
+    """`share` is (threads, operations of a pass): a loop in each thread, whole
+    passes in each until `seconds` are over."""
+    threads, number = share
+    body, passes = BODIES[name], [0] * threads
+    failures: list[BaseException] = []
+    together = threading.Barrier(threads + 1)
+
+    def run(index: int) -> None:
+        loop = new_loop()
+        try:
+            loop.run_until_complete(body(loop, max(10, number // 10)))
+            together.wait()
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                loop.run_until_complete(body(loop, number))
+                passes[index] += 1
+        except BaseException as exc:
+            failures.append(exc)
+            together.abort()
+        finally:
+            loop.close()
+
+    workers = [threading.Thread(target=run, args=(i,)) for i in range(threads)]
+    for worker in workers:
+        worker.start()
+    with contextlib.suppress(threading.BrokenBarrierError):
+        together.wait()
+    cpu, start = -time.process_time(), time.perf_counter()
+    for worker in workers:
+        worker.join()
+    if failures:
+        raise failures[0]
+    elapsed = time.perf_counter() - start
+    return {
+        "operations": number * sum(passes),
+        "seconds": elapsed,
+        "cpu": cpu + time.process_time(),
         "passes": passes,
     }

@@ -44,6 +44,7 @@ class Conditions:
     server_cpu: int | None = None
     client_cpu: int | None = None
     rate: float = 0.0  # of open-loop rows, messages a second
+    gc: bool = True
     client: Path = Path("client")
 
 
@@ -77,6 +78,7 @@ def _job(workload: Workload, loop: str, conditions: Conditions) -> dict[str, Any
         "params": dict(workload.params),
         "seconds": conditions.seconds,
         "scale": conditions.scale,
+        "gc": conditions.gc,
     }
 
 
@@ -178,7 +180,7 @@ def _run_body(workload: Workload, sample: Sample, conditions: Conditions) -> Non
     sample.backend = result.pop("backend")
     sample.value = result["operations"] / result["seconds"]
     sample.cpu_us = result["cpu"] * 1e6 / result["operations"]
-    sample.waited = result["waited"]
+    sample.waited = result.get("waited")
     sample.details = result
 
 

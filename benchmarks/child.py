@@ -2,12 +2,13 @@
 """The process that holds the loop under test: `python -m benchmarks.child JOB`.
 
 JOB is JSON: {"do": "probe" | "body" | "serve", "loop": NAME, "target": NAME,
-"params": {...}, "seconds": S}. It answers by one line of JSON on stdout; a
+"params": {...}, "seconds": S, "gc": BOOL}. It answers by one line of JSON on stdout; a
 server does so when it listens, and then runs until it is killed."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import sys
@@ -29,7 +30,13 @@ def probe(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
 
 def body(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
     number = max(20, int(job["params"]["operations"] * job.get("scale", 1)))
-    result = bodies.measure(loop, job["target"], number, job["seconds"])
+    target, seconds = job["target"], job["seconds"]
+    if threads := job["params"].get("threads"):
+        spec = LOOPS[job["loop"]]
+        share = (threads, number)
+        result = bodies.measure_threads(lambda: make_loop(spec), target, share, seconds)
+    else:
+        result = bodies.measure(loop, target, number, seconds)
     answer(result | {"backend": backend_of(loop)})
 
 
@@ -48,6 +55,8 @@ def serve(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
+    if not job.get("gc", True):
+        gc.disable()
     loop = make_loop(LOOPS[job["loop"]])
     asyncio.set_event_loop(loop)
     {"probe": probe, "body": body, "serve": serve}[job["do"]](loop, job)

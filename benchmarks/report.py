@@ -187,7 +187,7 @@ def conditions(run: Run) -> str:
         f"after: {machine.get('load_after', '-')}{_waited(run)}",
         f"- CPython {machine['python']}{gil}; {loops}; {libraries}",
         f"- {options['rounds']} rounds of {options['seconds']} s, {options['pin']}"
-        f", order from seed {options['seed']}",
+        f", garbage collector {options['gc']}, order from seed {options['seed']}",
     ]
     if backends := _backends(run):
         lines.append(f"- backends: {backends}")

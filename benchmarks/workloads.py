@@ -138,8 +138,20 @@ def _working_echo(work_us: int) -> Workload:
     )
 
 
+def _loops(threads: int) -> Workload:
+    return Workload(
+        f"loops-{threads}",
+        f"tasks as above, on {threads} loop{'s' * (threads > 1)} in as many threads",
+        "inprocess",
+        target="tasks",
+        params={"operations": 10_000, "threads": threads},
+    )
+
+
 def _others() -> list[Workload]:
     return [
+        _loops(1),
+        _loops(2),
         *(_working_echo(work_us) for work_us in (5, 20, 100)),
         Workload(
             "open-loop",
@@ -183,15 +195,9 @@ QUICK = (
 SETS = {
     "all": tuple(WORKLOADS),
     "quick": QUICK,
-    "inprocess": tuple(
-        name for name, row in WORKLOADS.items() if row.kind == "inprocess"
-    ),
+    "inprocess": tuple(row.name for row in _inprocess()),
     "echo": tuple(name for name in WORKLOADS if name.startswith("echo-")),
-    "default": tuple(
-        name
-        for name in WORKLOADS
-        if not name.startswith("echo-work") and name not in ("open-loop", "idle")
-    ),
+    "default": tuple(row.name for row in [*_inprocess(), *_echoes(), *_servers()]),
 }
 
 

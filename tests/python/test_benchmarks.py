@@ -54,7 +54,7 @@ def samples(workload, loop, *values, cpu=None):
 def a_run(*found, rows=(CALLBACKS,), loops=("uvloop", "asyncio")):
     return report.Run(
         machine.describe(),
-        {"rounds": 3, "seconds": 1.0, "pin": "unpinned", "seed": 1},
+        {"rounds": 3, "seconds": 1.0, "pin": "unpinned", "seed": 1, "gc": "on"},
         "uvloop",
         dict.fromkeys(loops, "1.0"),
         {"zloop": "ModuleNotFoundError: No module named 'zloop'"},
@@ -335,6 +335,14 @@ def test_cell_in_process():
     assert sample.value > 0
     assert sample.cpu_us > 0
     assert sample.details["operations"] % 2000 == 0
+
+
+def test_two_loops_on_two_threads():
+    row = workloads.WORKLOADS["loops-2"]
+    sample = cell.measure(row, "asyncio", 0, quick_conditions(gc=False))
+    assert sample.error is None
+    assert len(sample.details["passes"]) == 2
+    assert sample.value > 0
 
 
 def test_probe_tells_the_version():
