@@ -318,6 +318,12 @@ serve_socket(LoopObject *loop, pyrsl_acceptor *acceptor)
     if (number == NULL) {
         return -1;
     }
+    if (!PyLong_Check(number)) { /* in the words of the selectors module */
+        Py_DECREF(number);
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R",
+                     acceptor->sock);
+        return -1;
+    }
     long fd = PyLong_AsLong(number);
     Py_DECREF(number);
     if (fd == -1 && PyErr_Occurred()) {

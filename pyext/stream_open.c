@@ -271,6 +271,11 @@ socket_fileno(module_state *st, PyObject *sock, int *out)
     if (number == NULL) {
         return -1;
     }
+    if (!PyLong_Check(number)) { /* in the words of the selectors module */
+        Py_DECREF(number);
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", sock);
+        return -1;
+    }
     long fd = PyLong_AsLong(number);
     Py_DECREF(number);
     if (fd == -1 && PyErr_Occurred()) {
