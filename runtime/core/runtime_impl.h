@@ -49,6 +49,7 @@ struct rsl_runtime {
     bool has_token;       /* [L] the loop thread holds it */
     bool in_run;          /* [L] between enter and leave */
     bool closed;          /* [L] after rsl_runtime_close() */
+    uint64_t drains;      /* [L] how many there were */
     unsigned drained;     /* [L] events that the last drain emitted */
     atomic_bool stopping; /* [A] leave() waits: steal() returns before
                                 * its next conn */

@@ -48,6 +48,11 @@
 /* At most this much at one holding of the token. */
 #define RSL_STEAL_BUDGET (256u << 10)
 
+/* What is drained together of one conn is delivered in one chain, up to this
+ * much, which is what the loop thread reads at once: a protocol's cost for a
+ * call is more than that of joining chunks. */
+#define RSL_CHAIN_BYTES_MAX (256u << 10)
+
 /* Bytes stolen and not yet drained, for each conn and for the loop: past them
  * the kernel's socket buffer holds the rest and the peer feels it. */
 #define RSL_CONN_STOLEN_MAX (1u << 20)

@@ -36,6 +36,16 @@ turn_deliver_data(rsl_runtime *rt, rsl_event event, rsl_sink *sink)
         return;
     }
     atomic_fetch_sub(&conn->stolen_bytes, chunk->len);
+    conn->chain_bytes += chunk->len;
+    if (conn->chain_drain == rt->drains
+        && conn->chain_bytes <= RSL_CHAIN_BYTES_MAX) {
+        conn->chain_tail->next = chunk; /* its event is not looked at yet */
+        conn->chain_tail = chunk;
+        return;
+    }
+    conn->chain_drain = rt->drains;
+    conn->chain_tail = chunk;
+    conn->chain_bytes = chunk->len;
     conn->queued_events++;
     rt->drained++;
     sink->emit(sink, event);
@@ -78,6 +88,7 @@ rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
     rsl_msg *msg = rsl_mailbox_take(&rt->mailbox);
 
     rt->drained = 0;
+    rt->drains++;
     while (msg != NULL) {
         rsl_msg *next = msg->next;
         turn_deliver(rt, msg, sink);

@@ -41,12 +41,12 @@ typedef enum rsl_conn_state {
 } rsl_conn_state;
 
 struct rsl_conn {
-    rsl_runtime *rt;      /* [K] */
-    void *owner;          /* [K] */
-    uint64_t id;          /* [K] generation-tagged */
-    int fd;               /* [K] until close */
-    bool borrowed;        /* [L] the fd is closed by its owner */
-    atomic_uchar state;   /* [A] rsl_conn_state; written by [L], or under [T]
+    rsl_runtime *rt;    /* [K] */
+    void *owner;        /* [K] */
+    uint64_t id;        /* [K] generation-tagged */
+    int fd;             /* [K] until close */
+    bool borrowed;      /* [L] the fd is closed by its owner */
+    atomic_uchar state; /* [A] rsl_conn_state; written by [L], or under [T]
                            * by the runtime thread for READ_DONE only */
     /* Backend's own, meaning private to it: */
     uint32_t io_flags; /* [L] */
@@ -56,7 +56,10 @@ struct rsl_conn {
     atomic_size_t stolen_bytes; /* [A] added by the runtime thread before it
                                  * pushes, subtracted when the mailbox is
                                  * drained; not 0: do not read past them */
-    rsl_chunk *held_head;   /* [L] arrived while reading was stopped */
+    uint64_t chain_drain;  /* [L] the drain that emitted chain_tail's chain */
+    rsl_chunk *chain_tail; /* [L] where that drain may still append */
+    size_t chain_bytes;    /* [L] of that chain */
+    rsl_chunk *held_head;  /* [L] arrived while reading was stopped */
     rsl_chunk *held_tail;
 
     /* Output queue: a ring that grows. [L] */
@@ -83,8 +86,7 @@ rsl_conn_state rsl_conn_state_now(const rsl_conn *conn);
 bool rsl_conn_fail_read(rsl_conn *conn);
 
 /* Fill `iov` from the queue; the number of entries. */
-unsigned rsl_conn_gather(const rsl_conn *conn, struct iovec *iov,
-                         unsigned max);
+unsigned rsl_conn_gather(const rsl_conn *conn, struct iovec *iov, unsigned max);
 
 /* Outcome of a batched send of this conn: consumes `sent` bytes of the queue,
  * returns loans. `status` is RSL_OK, RSL_AGAIN (the socket is full, maybe after

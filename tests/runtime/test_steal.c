@@ -29,6 +29,49 @@ stolen_bytes_come_before_those_read_later(void **state)
 }
 
 static void
+what_is_drained_together_is_one_event(void **state)
+{
+    fixture *f = *state;
+    fake_reader other = {0};
+    int peer;
+    rsl_conn *conn = fake_conn(f->rt, &other, &peer);
+
+    assert_int_equal(rsl_conn_read_start(conn), RSL_OK);
+    for (int i = 0; i < 3; i++) {
+        feed(f, "abc");
+        fake_feed(f->fake, conn, "xyz", 3);
+        assert_int_equal(rsl_tick(f->rt, true), 6);
+    }
+    fake_feed_eof(f->fake, f->conn);
+    (void)rsl_tick(f->rt, true);
+    rsl_runtime_drain(f->rt, &f->loop.sink);
+    assert_int_equal(f->loop.count, 3); /* two chains and an end */
+    fake_loop_run(&f->loop, 3);
+    assert_delivered(f, "abcabcabc");
+    assert_int_equal(f->reader.eofs, 1);
+    assert_memory_equal(other.bytes, "xyzxyzxyz", 9);
+    fake_reader_fini(&other);
+    close(peer);
+}
+
+static void
+a_chain_is_no_longer_than_one_receive(void **state)
+{
+    fixture *f = *state;
+    size_t len = RSL_CHAIN_BYTES_MAX + 1;
+
+    f->bytes = calloc(1, len);
+    fake_feed(f->fake, f->conn, f->bytes, len);
+    while (rsl_tick(f->rt, true) > 0) {
+        continue;
+    }
+    rsl_runtime_drain(f->rt, &f->loop.sink);
+    assert_int_equal(f->loop.count, 2);
+    fake_loop_run(&f->loop, 2);
+    assert_int_equal(f->reader.len, len);
+}
+
+static void
 a_poll_that_brings_bytes_drains_first(void **state)
 {
     fixture *f = *state;
@@ -388,6 +431,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TURN_TEST(stolen_bytes_come_before_those_read_later),
+        TURN_TEST(what_is_drained_together_is_one_event),
+        TURN_TEST(a_chain_is_no_longer_than_one_receive),
         TURN_TEST(a_poll_that_brings_bytes_drains_first),
         TURN_TEST(a_receive_does_not_overtake_mailbox_or_ready_queue),
         TURN_TEST(bytes_stolen_between_poll_and_callback_stay_in_order),

@@ -71,7 +71,8 @@ typedef struct rsl_chunk {
 #define RSL_CHUNK_HEAP UINT32_MAX
 
 /* Receives events while rsl_runtime_collect() or rsl_runtime_drain() runs.
- * Must take every event; it may not call back into the runtime. */
+ * Must take every event; it may not call back into the runtime, nor look into
+ * a chain before drain returns, which may append to it until then. */
 typedef struct rsl_sink {
     void (*emit)(struct rsl_sink *sink, rsl_event event);
 } rsl_sink;
