@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from .report import Run
+from .stats import Spread
 from .workloads import Workload
 
 WIDTH = 900
@@ -63,33 +64,44 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
 
 
+def _dot(x: float, y: float) -> str:
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="white" stroke="{INK}" '
+        'stroke-width="0.9"/>'
+    )
+
+
+def _label(ratio: Spread, xs: Sequence[float], y: float) -> str:
+    """The number, beyond all that is drawn at `xs` on its side."""
+    loses = ratio.median < 1
+    x = min(xs) - 5 if loses else max(xs) + 5
+    anchor, colour = ("end", BAD) if loses else ("start", INK)
+    style = f'font-size="9" text-anchor="{anchor}" fill="{colour}"'
+    return _text(x, y, f"{ratio.median:.2f}", style)
+
+
 def _bar(run: Run, workload: Workload, loop: str, axis: Axis, y: float) -> list[str]:
     ratio = run.results.ratio(workload, loop, run.baseline)
-    one = axis.x(1)
+    cpu = run.results.ratio(workload, loop, run.baseline, "cpu_us")
+    one, base = axis.x(1), y + BAR - 1
     if ratio is None:
         failed = run.results.errors(workload.name, loop)
         style = f'fill="{BAD}" font-size="9"'
-        return [_text(one + 4, y + BAR - 1, f"{loop} failed", style)] if failed else []
-    end = axis.x(ratio.median)
-    x, width = min(one, end), max(abs(end - one), 0.5)
-    title = (
-        f"{loop}: {ratio.median:.2f} ({ratio.low:.2f}..{ratio.high:.2f}), "
-        f"{ratio.count} rounds"
-    )
+        return [_text(one + 4, base, f"{loop} failed", style)] if failed else []
+    end, low, high = (axis.x(n) for n in (ratio.median, ratio.low, ratio.high))
+    title = f"{loop}: {ratio.median:.2f} ({ratio.low:.2f}..{ratio.high:.2f})"
     middle = y + BAR / 2
-    low, high = axis.x(ratio.low), axis.x(ratio.high)
-    loses = ratio.median < 1
-    label_x = min(end, low) - 3 if loses else max(end, high) + 3
-    style = (
-        f'font-size="9" text-anchor="{"end" if loses else "start"}" '
-        f'fill="{BAD if loses else INK}"'
-    )
-    return [
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{BAR - 1}" '
+    xs = [end, low, high]
+    parts = [
+        f'<rect x="{min(one, end):.1f}" y="{y:.1f}" height="{BAR - 1}" '
+        f'width="{max(abs(end - one), 0.5):.1f}" '
         f'fill="{COLOURS.get(loop, "#888888")}"><title>{escape(title)}</title></rect>',
         _line(low, middle, high, middle, f'stroke="{INK}" stroke-width="0.8"'),
-        _text(label_x, y + BAR - 1, f"{ratio.median:.2f}", style),
     ]
+    if cpu:
+        xs.append(axis.x(cpu.median))
+        parts.append(_dot(xs[-1], middle - 0.5))
+    return [*parts, _label(ratio, xs, base)]
 
 
 def _ticks(axis: Axis) -> list[float]:
@@ -128,6 +140,10 @@ def _legend(loops: Sequence[str], y: float) -> tuple[list[str], float]:
         )
         parts.append(_text(x + 14, y + 9, loop, f'font-size="11" fill="{INK}"'))
         x += width
+    y += LEGEND_ROW
+    parts.append(_dot(LEFT + 5, y + 5))
+    text = "server CPU per operation, likewise: right of the line is less"
+    parts.append(_text(LEFT + 14, y + 9, text, f'font-size="11" fill="{INK}"'))
     return parts, y + LEGEND_ROW
 
 

