@@ -362,7 +362,10 @@ loop_set_thread_id(LoopObject *self, PyObject *value,
             return -1;
         }
     }
+    /* Whoever appends to the ready queue of an idle loop has finished. */
+    Py_BEGIN_CRITICAL_SECTION(self);
     atomic_store(&self->thread_id, id);
+    Py_END_CRITICAL_SECTION();
     return 0;
 }
 

@@ -88,10 +88,6 @@ extern PyMethodDef pyrsl_loop_run_methods[];
 /* loop_net.c */
 void pyrsl_loop_watch_event(LoopObject *self, int fd, unsigned mask);
 extern PyMethodDef pyrsl_loop_net_methods[];
-/* dns.c */
-extern PyMethodDef pyrsl_dns_loop_methods[];
-/* Takes a finished look-up. */
-void pyrsl_dns_deliver(LoopObject *self, void *lookup);
 void pyrsl_loop_net_clear(LoopObject *self);
 int pyrsl_loop_net_traverse(LoopObject *self, visitproc visit, void *arg);
 

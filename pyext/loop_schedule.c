@@ -8,17 +8,30 @@
 
 /* --- The ready queue --- */
 
-/* Takes `handle`. */
+/* Takes `handle`. The queue belongs to the loop's thread. While nobody runs the
+ * loop, the GIL or else the loop's critical section guards it; loop.c takes
+ * that section too when a run begins. */
 static int
 loop_push_handle(LoopObject *self, PyObject *handle)
 {
     rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
-    if (pyrsl_ready_push(&self->ready, event) < 0) {
+    int status;
+#ifdef Py_GIL_DISABLED
+    if (atomic_load(&self->thread_id) == 0) {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        status = pyrsl_ready_push(&self->ready, event);
+        Py_END_CRITICAL_SECTION();
+    }
+    else
+#endif
+    {
+        status = pyrsl_ready_push(&self->ready, event);
+    }
+    if (status < 0) {
         Py_DECREF(handle);
         PyErr_NoMemory();
-        return -1;
     }
-    return 0;
+    return status;
 }
 
 static PyObject *
@@ -176,17 +189,23 @@ loop_post_handle(LoopObject *self, PyObject *handle)
     return 0;
 }
 
-/* May this thread append to the ready queue itself? The loop's own thread may.
- * While nobody runs the loop the GIL is lock enough; without one it is not. */
-static bool
-loop_may_append(LoopObject *self)
+/* Takes `handle`: to the ready queue from the loop's own thread, or while nobody
+ * runs the loop, which is asyncio's order; else through the mailbox. */
+static int
+loop_push_or_post(LoopObject *self, PyObject *handle)
 {
-    unsigned long id = atomic_load(&self->thread_id);
-#ifdef Py_GIL_DISABLED
-    return id != 0 && id == PyThread_get_thread_ident();
-#else
-    return id == 0 || id == PyThread_get_thread_ident();
-#endif
+    if (atomic_load(&self->thread_id) == PyThread_get_thread_ident()) {
+        return loop_push_handle(self, handle);
+    }
+    bool idle;
+    int status = 0;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    idle = atomic_load(&self->thread_id) == 0;
+    if (idle) {
+        status = loop_push_handle(self, handle);
+    }
+    Py_END_CRITICAL_SECTION();
+    return idle ? status : loop_post_handle(self, handle);
 }
 
 PyDoc_STRVAR(loop_call_soon_threadsafe_doc,
@@ -204,10 +223,7 @@ loop_call_soon_threadsafe(LoopObject *self, PyObject *const *args,
     if (handle == NULL) {
         return NULL;
     }
-    int status = loop_may_append(self)
-                     ? loop_push_handle(self, Py_NewRef(handle))
-                     : loop_post_handle(self, Py_NewRef(handle));
-    if (status < 0) {
+    if (loop_push_or_post(self, Py_NewRef(handle)) < 0) {
         Py_DECREF(handle);
         return NULL;
     }
