@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
+#include "dns.h"
 #include "errors.h"
 #include "handle.h"
 #include "loop.h"
