@@ -110,6 +110,8 @@ def summary(run: Run) -> str:
         base = run.results.spread(workload.name, run.baseline, "value")
         first = f"{short(base.median)} {workload.unit}" if base else "failed"
         best = best_loop(run.results, workload, list(run.loops), run.baseline)
+        if best == run.baseline:
+            first = f"**{first}**"
         cells = [_ratio_cell(run, workload, loop, best) for loop in loops]
         lines.append(f"| {workload.name} | {first} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

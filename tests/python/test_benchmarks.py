@@ -171,7 +171,7 @@ def test_failures_and_absent_loops_are_in_the_report():
         samples(CALLBACKS, "asyncio", None, None, None),
     )
     text = report.markdown(run)
-    assert "| callbacks | 1,000 ops/s | failed |" in text
+    assert "| callbacks | **1,000 ops/s** | failed |" in text
     assert "- callbacks on asyncio: it broke (x3)" in text
     assert "absent: zloop: ModuleNotFoundError" in text
 
