@@ -255,6 +255,7 @@ def _load_client(
         conditions.seconds + conditions.warmup + PATIENCE_SECONDS,
         conditions.client_cpu,
     )
+    sample.details = result
     done = result["messages"]
     if workload.unit == "MiB/s":
         done = result["bytes"] / 2**20
@@ -265,7 +266,6 @@ def _load_client(
     sample.p50_us = result.get("p50_us")
     sample.p99_us = result.get("p99_us")
     sample.client_busy = result["client_cpu"] / result["seconds"]
-    sample.details = result
     if workload.kind == "open":
         sample.value = sample.p99_us
 
