@@ -16,15 +16,15 @@ handle_slots_clear(HandleObject *self)
     Py_CLEAR(self->source_traceback);
 }
 
-static int
-handle_clear(HandleObject *self)
+int
+pyrsl_handle_clear(HandleObject *self)
 {
     handle_slots_clear(self);
     return 0;
 }
 
-static int
-handle_traverse(HandleObject *self, visitproc visit, void *arg)
+int
+pyrsl_handle_traverse(HandleObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->args);
@@ -96,8 +96,8 @@ pyrsl_handle_free_list_clear(LoopObject *loop)
     loop->free_handle_count = 0;
 }
 
-static void
-handle_dealloc(HandleObject *self)
+void
+pyrsl_handle_dealloc(HandleObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
@@ -117,7 +117,7 @@ timer_clear(TimerHandleObject *self)
 {
     Py_CLEAR(self->scheduled);
     Py_CLEAR(self->when);
-    return handle_clear(&self->handle);
+    return pyrsl_handle_clear(&self->handle);
 }
 
 static void
@@ -126,7 +126,7 @@ timer_dealloc(TimerHandleObject *self)
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->scheduled);
     Py_CLEAR(self->when);
-    handle_dealloc(&self->handle);
+    pyrsl_handle_dealloc(&self->handle);
 }
 
 static PyObject *
@@ -141,8 +141,8 @@ handle_debug_repr(HandleObject *self)
 
 /* asyncio.Handle.cancel(): in debug mode remembers the repr, then drops the
  * callback so that it cannot keep anything alive. */
-static int
-handle_cancel_locked(HandleObject *self)
+int
+pyrsl_handle_cancel_locked(HandleObject *self)
 {
     if (self->cancelled == Py_True) {
         return 0;
@@ -173,7 +173,7 @@ handle_cancel(HandleObject *self, PyObject *Py_UNUSED(ignored))
 {
     int status;
     Py_BEGIN_CRITICAL_SECTION(self);
-    status = handle_cancel_locked(self);
+    status = pyrsl_handle_cancel_locked(self);
     Py_END_CRITICAL_SECTION();
     if (status < 0) {
         return NULL;
@@ -203,12 +203,12 @@ timer_cancel(TimerHandleObject *self, PyObject *Py_UNUSED(ignored))
     return result;
 }
 
-PyDoc_STRVAR(handle_run_doc,
+const char pyrsl_handle_run_doc[] = PyDoc_STR(
 "_run($self, /)\n--\n\n"
 "Call callback(*args) in the handle's context, as asyncio.Handle._run().");
 
-static PyObject *
-handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
+PyObject *
+pyrsl_handle_run_method(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     LoopObject *loop = (LoopObject *)((HandleObject *)self)->loop;
     if (loop != NULL && pyrsl_handle_run(loop, self) < 0) {
@@ -220,24 +220,22 @@ handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyMethodDef handle_methods[] = {
     {"cancel", (PyCFunction)(void (*)(void))handle_cancel, METH_NOARGS,
      handle_cancel_doc},
-    {"_run", (PyCFunction)(void (*)(void))handle_run, METH_NOARGS,
-     handle_run_doc},
+    {"_run", pyrsl_handle_run_method, METH_NOARGS, pyrsl_handle_run_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMethodDef timer_methods[] = {
     {"cancel", (PyCFunction)(void (*)(void))timer_cancel, METH_NOARGS,
      timer_cancel_doc},
-    {"_run", (PyCFunction)(void (*)(void))handle_run, METH_NOARGS,
-     handle_run_doc},
+    {"_run", pyrsl_handle_run_method, METH_NOARGS, pyrsl_handle_run_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot handle_slots[] = {
     {Py_tp_doc, "A callback that call_soon() has queued."},
-    {Py_tp_dealloc, handle_dealloc},
-    {Py_tp_traverse, handle_traverse},
-    {Py_tp_clear, handle_clear},
+    {Py_tp_dealloc, pyrsl_handle_dealloc},
+    {Py_tp_traverse, pyrsl_handle_traverse},
+    {Py_tp_clear, pyrsl_handle_clear},
     {Py_tp_methods, handle_methods},
     {0, NULL},
 };
@@ -246,7 +244,7 @@ static int
 timer_traverse(TimerHandleObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->when);
-    return handle_traverse(&self->handle, visit, arg);
+    return pyrsl_handle_traverse(&self->handle, visit, arg);
 }
 
 static PyType_Slot timer_slots[] = {
@@ -274,12 +272,7 @@ static PyType_Spec timer_spec = {
     .slots = timer_slots,
 };
 
-typedef struct slot_place {
-    const char *name;
-    size_t offset;
-} slot_place;
-
-static const slot_place handle_places[] = {
+static const pyrsl_slot_place handle_places[] = {
     {"_args", offsetof(HandleObject, args)},
     {"_callback", offsetof(HandleObject, callback)},
     {"_cancelled", offsetof(HandleObject, cancelled)},
@@ -290,15 +283,14 @@ static const slot_place handle_places[] = {
     {NULL, 0},
 };
 
-static const slot_place timer_places[] = {
+static const pyrsl_slot_place timer_places[] = {
     {"_scheduled", offsetof(TimerHandleObject, scheduled)},
     {"_when", offsetof(TimerHandleObject, when)},
     {NULL, 0},
 };
 
-/* Compare one class's member descriptors with our struct. */
-static int
-layout_check(PyObject *base, const slot_place *places, size_t size)
+int
+pyrsl_layout_check(PyObject *base, const pyrsl_slot_place *places, size_t size)
 {
     PyTypeObject *type = (PyTypeObject *)base;
     bool same = type->tp_basicsize == (Py_ssize_t)size;
@@ -333,8 +325,8 @@ layout_weakrefs_known(PyTypeObject *type)
 #endif
 }
 
-static PyTypeObject *
-handle_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+PyTypeObject *
+pyrsl_handle_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
     PyObject *bases = PyTuple_Pack(1, base);
     if (bases == NULL) {
@@ -348,10 +340,10 @@ handle_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 int
 pyrsl_handle_types(PyObject *module, module_state *st)
 {
-    if (layout_check(st->AsyncioHandle, handle_places, sizeof(HandleObject))
+    if (pyrsl_layout_check(st->AsyncioHandle, handle_places, sizeof(HandleObject))
             < 0
         || !layout_weakrefs_known((PyTypeObject *)st->AsyncioHandle)
-        || layout_check(st->AsyncioTimerHandle, timer_places,
+        || pyrsl_layout_check(st->AsyncioTimerHandle, timer_places,
                         offsetof(TimerHandleObject, place))
                < 0) {
         if (!PyErr_Occurred()) {
@@ -360,13 +352,15 @@ pyrsl_handle_types(PyObject *module, module_state *st)
         }
         return -1;
     }
-    st->HandleType = handle_type(module, &handle_spec, st->AsyncioHandle);
+    st->HandleType = pyrsl_handle_type(module, &handle_spec, st->AsyncioHandle);
     if (st->HandleType == NULL) {
         return -1;
     }
     st->TimerHandleType
-        = handle_type(module, &timer_spec, st->AsyncioTimerHandle);
-    return st->TimerHandleType == NULL ? -1 : 0;
+        = pyrsl_handle_type(module, &timer_spec, st->AsyncioTimerHandle);
+    return st->TimerHandleType == NULL
+               ? -1
+               : pyrsl_threadsafe_handle_type(module, st);
 }
 
 PyObject *
@@ -404,6 +398,11 @@ pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
         timer->when = NULL;
         timer->place = TIMER_NOT_QUEUED;
     }
+#if PY_VERSION_HEX >= 0x030E0000
+    else if (type == loop->st->ThreadSafeHandleType) {
+        pyrsl_threadsafe_handle_init((PyObject *)self);
+    }
+#endif
     if (loop->debug) {
         self->source_traceback = PyObject_CallNoArgs(loop->st->extract_stack);
         if (self->source_traceback == NULL) {
@@ -470,6 +469,17 @@ handle_call(PyObject *callback, PyObject *args, PyObject *context)
 
 int
 pyrsl_handle_run(LoopObject *loop, PyObject *object)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    if (Py_IS_TYPE(object, loop->st->ThreadSafeHandleType)) {
+        return pyrsl_threadsafe_handle_run(loop, object);
+    }
+#endif
+    return pyrsl_handle_run_plain(loop, object);
+}
+
+int
+pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
 {
     HandleObject *self = (HandleObject *)object;
     PyObject *callback, *args, *context;

@@ -56,8 +56,39 @@ static inline bool
 pyrsl_handle_is_ours(const module_state *st, PyObject *handle)
 {
     return Py_IS_TYPE(handle, st->HandleType)
-           || Py_IS_TYPE(handle, st->TimerHandleType);
+           || Py_IS_TYPE(handle, st->TimerHandleType)
+           || Py_IS_TYPE(handle, st->ThreadSafeHandleType);
 }
+
+/* --- For the types that build on HandleObject --- */
+
+typedef struct pyrsl_slot_place {
+    const char *name; /* NULL ends a table */
+    size_t offset;
+} pyrsl_slot_place;
+
+/* Compare a class's size and member descriptors with our struct; -1 with
+ * ImportError. */
+int pyrsl_layout_check(PyObject *base, const pyrsl_slot_place *places,
+                       size_t size);
+PyTypeObject *pyrsl_handle_type(PyObject *module, PyType_Spec *spec,
+                                PyObject *base);
+int pyrsl_handle_traverse(HandleObject *self, visitproc visit, void *arg);
+int pyrsl_handle_clear(HandleObject *self);
+void pyrsl_handle_dealloc(HandleObject *self);
+int pyrsl_handle_cancel_locked(HandleObject *self);
+PyObject *pyrsl_handle_run_method(PyObject *self, PyObject *ignored);
+extern const char pyrsl_handle_run_doc[];
+
+/* pyrsl_handle_run() of a handle that no other thread may wait for. */
+int pyrsl_handle_run_plain(LoopObject *loop, PyObject *handle);
+
+/* threadsafe_handle.c. Before 3.14 the type is Handle itself. */
+int pyrsl_threadsafe_handle_type(PyObject *module, module_state *st);
+#if PY_VERSION_HEX >= 0x030E0000
+int pyrsl_threadsafe_handle_run(LoopObject *loop, PyObject *handle);
+void pyrsl_threadsafe_handle_init(PyObject *handle);
+#endif
 
 /* True when the handle (ours or asyncio's) was cancelled; -1 on error. */
 int pyrsl_handle_is_cancelled(const module_state *st, PyObject *handle);

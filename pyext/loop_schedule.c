@@ -119,8 +119,10 @@ loop_make_call(LoopObject *self, const pyrsl_params *params,
     if (rest == NULL) {
         return NULL;
     }
-    return pyrsl_handle_new(self, self->st->HandleType, call.args[0], rest,
-                            call.context);
+    PyTypeObject *type = params == &call_soon_params
+                             ? self->st->HandleType
+                             : self->st->ThreadSafeHandleType;
+    return pyrsl_handle_new(self, type, call.args[0], rest, call.context);
 }
 
 PyDoc_STRVAR(loop_call_soon_doc,

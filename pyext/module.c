@@ -131,6 +131,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->LoopType);
     Py_VISIT(st->HandleType);
     Py_VISIT(st->TimerHandleType);
+    Py_VISIT(st->ThreadSafeHandleType);
     Py_VISIT(st->StreamTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st
@@ -146,6 +147,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->LoopType);
     Py_CLEAR(st->HandleType);
     Py_CLEAR(st->TimerHandleType);
+    Py_CLEAR(st->ThreadSafeHandleType);
     Py_CLEAR(st->StreamTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st

@@ -70,6 +70,7 @@ typedef struct module_state {
     PyTypeObject *LoopType;
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
+    PyTypeObject *ThreadSafeHandleType; /* Handle itself before 3.14 */
     PyTypeObject *StreamTransportType;
 
     /* Borrowed from asyncio and friends, strong references. */
