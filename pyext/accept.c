@@ -131,15 +131,13 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
             .proto = acceptor->proto,
         };
         transport = pyrsl_stream_open(loop, &request);
-    }
-    else {
+    } else {
         close(fd);
     }
     int status = 0;
     if (transport == NULL) {
         status = accept_failed(loop, protocol);
-    }
-    else if (loop->debug) {
+    } else if (loop->debug) {
         PyObject *result = PyObject_CallMethodObjArgs(
             (PyObject *)loop, loop->st->str_on_accepted, acceptor->server,
             transport, NULL);
@@ -151,7 +149,7 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
     return status;
 }
 
-/* Takes `fd`: asyncio's coroutine does the handshake over a transport of ours. */
+/* Takes `fd`: asyncio's coroutine makes the transport and its handshake. */
 static int
 accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
 {
@@ -223,9 +221,9 @@ accept_error(LoopObject *loop, pyrsl_acceptor *acceptor, int code)
     if (exc == NULL) {
         return -1;
     }
-    PyObject *result = PyObject_CallMethodObjArgs(
-        (PyObject *)loop, loop->st->str_on_accept_error, acceptor->sock, exc,
-        NULL);
+    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)loop,
+                                                  loop->st->str_on_accept_error,
+                                                  acceptor->sock, exc, NULL);
     Py_DECREF(exc);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -237,8 +235,7 @@ accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
     for (long i = 0; i < acceptor->backlog; i++) {
         int fd;
         rsl_err err = {0, NULL};
-        rsl_status status
-            = rsl_listener_accept(acceptor->listener, &fd, &err);
+        rsl_status status = rsl_listener_accept(acceptor->listener, &fd, &err);
         if (status == RSL_OS) {
             return accept_error(loop, acceptor, err.code);
         }
@@ -258,8 +255,7 @@ accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
 int
 pyrsl_accept_event(LoopObject *loop, rsl_event event)
 {
-    rsl_listener *listener
-        = rsl_listener_find(loop->rt, rsl_tag_id(event.tag));
+    rsl_listener *listener = rsl_listener_find(loop->rt, rsl_tag_id(event.tag));
     if (listener == NULL) {
         pyrsl_event_discard(loop, event);
         return 0;
@@ -270,11 +266,9 @@ pyrsl_accept_event(LoopObject *loop, rsl_event event)
     acceptor->users++;
     if (kind == RSL_EV_ACCEPTED) {
         status = accept_one(loop, acceptor, (int)event.u.arg);
-    }
-    else if (kind == RSL_EV_ACCEPTABLE) {
+    } else if (kind == RSL_EV_ACCEPTABLE) {
         status = accept_batch(loop, acceptor);
-    }
-    else {
+    } else {
         status = accept_error(loop, acceptor, (int)event.u.arg);
         int code = (int)event.u.arg;
         if (code == EAGAIN || code == EINTR || code == ECONNABORTED) {
@@ -287,11 +281,16 @@ pyrsl_accept_event(LoopObject *loop, rsl_event event)
 
 /* --- Loop methods --- */
 
-static const char *const serve_names[]
-    = {"protocol_factory", "sock", "sslcontext", "server", "backlog",
-       "ssl_handshake_timeout", "ssl_shutdown_timeout", "context", NULL};
-static const pyrsl_params serve_params
-    = {"_start_serving", serve_names, 8, 2};
+static const char *const serve_names[] = {"protocol_factory",
+                                          "sock",
+                                          "sslcontext",
+                                          "server",
+                                          "backlog",
+                                          "ssl_handshake_timeout",
+                                          "ssl_shutdown_timeout",
+                                          "context",
+                                          NULL};
+static const pyrsl_params serve_params = {"_start_serving", serve_names, 8, 2};
 
 static int
 attribute_int(PyObject *object, PyObject *name, int *out)
@@ -313,8 +312,8 @@ static int
 serve_socket(LoopObject *loop, pyrsl_acceptor *acceptor)
 {
     module_state *st = loop->st;
-    PyObject *number
-        = PyObject_CallMethodNoArgs(acceptor->sock, st->str_fileno);
+    PyObject *number =
+        PyObject_CallMethodNoArgs(acceptor->sock, st->str_fileno);
     if (number == NULL) {
         return -1;
     }

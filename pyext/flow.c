@@ -90,8 +90,7 @@ pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
     size_t high_size, low_size;
     int status = -1;
     if (high != NULL && low != NULL && flow_check(high, low) == 0
-        && flow_size(high, &high_size) == 0
-        && flow_size(low, &low_size) == 0) {
+        && flow_size(high, &high_size) == 0 && flow_size(low, &low_size) == 0) {
         flow->high = high_size;
         flow->low = low_size;
         status = 0;
@@ -128,10 +127,9 @@ flow_failed(LoopObject *loop, PyObject *transport, PyObject *protocol,
     PyObject *text = PyUnicode_FromString(message);
     PyObject *result = NULL;
     if (text != NULL) {
-        result = PyObject_CallMethodObjArgs((PyObject *)loop,
-                                            loop->st->str_on_flow_error,
-                                            transport, protocol, exc, text,
-                                            NULL);
+        result = PyObject_CallMethodObjArgs(
+            (PyObject *)loop, loop->st->str_on_flow_error, transport, protocol,
+            exc, text, NULL);
         Py_DECREF(text);
     }
     Py_DECREF(exc);
@@ -140,11 +138,10 @@ flow_failed(LoopObject *loop, PyObject *transport, PyObject *protocol,
 }
 
 static int
-flow_tell(LoopObject *loop, PyObject *transport, PyObject *protocol,
-          bool pause)
+flow_tell(LoopObject *loop, PyObject *transport, PyObject *protocol, bool pause)
 {
-    PyObject *name = pause ? loop->st->str_pause_writing
-                           : loop->st->str_resume_writing;
+    PyObject *name =
+        pause ? loop->st->str_pause_writing : loop->st->str_resume_writing;
     /* The call may replace the transport's protocol. */
     Py_INCREF(protocol);
     int status = 0;

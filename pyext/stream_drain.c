@@ -31,11 +31,11 @@ pyrsl_stream_settle_waiter(StreamTransport *self, PyObject *exc)
     int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
     Py_XDECREF(done);
     if (is_done == 0) {
-        PyObject *result = PyObject_CallMethodOneArg(
-            waiter,
-            exc == NULL ? self->st->str_set_result
-                        : self->st->str_set_exception,
-            exc == NULL ? Py_None : exc);
+        PyObject *result =
+            PyObject_CallMethodOneArg(waiter,
+                                      exc == NULL ? self->st->str_set_result
+                                                  : self->st->str_set_exception,
+                                      exc == NULL ? Py_None : exc);
         is_done = result == NULL ? -1 : 1;
         Py_XDECREF(result);
     }
@@ -243,8 +243,8 @@ PyDoc_STRVAR(stream_set_write_buffer_limits_doc,
 "Raises ValueError unless high >= low >= 0.");
 
 static const char *const limit_names[] = {"high", "low", NULL};
-static const pyrsl_params limit_params
-    = {"set_write_buffer_limits", limit_names, 2, 0};
+static const pyrsl_params limit_params = {"set_write_buffer_limits",
+                                          limit_names, 2, 0};
 
 static PyObject *
 stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
@@ -255,8 +255,8 @@ stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
         || pyrsl_flow_set_limits(&self->flow, bound[0], bound[1]) < 0) {
         return NULL;
     }
-    self->flush_at = self->flow.high < DRAIN_BATCH_MAX ? self->flow.high
-                                                       : DRAIN_BATCH_MAX;
+    self->flush_at =
+        self->flow.high < DRAIN_BATCH_MAX ? self->flow.high : DRAIN_BATCH_MAX;
     if (pyrsl_stream_backlog(self) > self->flow.high
         && pyrsl_stream_catch_up(self) < 0) {
         return NULL;

@@ -101,9 +101,9 @@ typedef struct stream_request {
     int fd;
     PyObject *sock; /* NULL: accepted, the fd is the transport's */
     PyObject *protocol;
-    PyObject *waiter; /* or NULL */
-    PyObject *extra;  /* or NULL */
-    PyObject *server; /* or NULL */
+    PyObject *waiter;        /* or NULL */
+    PyObject *extra;         /* or NULL */
+    PyObject *server;        /* or NULL */
     int family, type, proto; /* of an accepted fd */
 } stream_request;
 
@@ -167,8 +167,8 @@ extern PyMethodDef pyrsl_stream_read_methods[];
 /* --- stream_read.c --- */
 
 int pyrsl_stream_on_readable(StreamTransport *self);
-int pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop,
-                         rsl_chunk *chunk);
+int
+pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk);
 
 /* The peer has finished (0) or the stream is broken (errno). */
 int pyrsl_stream_on_end(StreamTransport *self, int code);

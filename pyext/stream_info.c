@@ -35,8 +35,7 @@ info_note_name(StreamTransport *self, name_call call, stream_name *out,
         return 0; /* unconnected: asyncio answers None */
     }
     if (length <= sizeof(out->address)
-        && (address->sa_family == AF_INET
-            || address->sa_family == AF_INET6)) {
+        && (address->sa_family == AF_INET || address->sa_family == AF_INET6)) {
         memcpy(&out->address, &storage, length);
         out->length = length;
         return 0;
@@ -95,18 +94,16 @@ info_new_socket(StreamTransport *self, int fd)
     PyObject *sock;
     if (fd >= 0) {
         sock = PyObject_CallFunction(self->st->socket_type, "iiii",
-                                     self->family, self->type, self->proto,
-                                     fd);
-    }
-    else {
-        sock = PyObject_CallFunction(self->st->socket_type, "iii",
-                                     self->family, self->type, self->proto);
+                                     self->family, self->type, self->proto, fd);
+    } else {
+        sock = PyObject_CallFunction(self->st->socket_type, "iii", self->family,
+                                     self->type, self->proto);
     }
     if (sock == NULL) {
         return NULL;
     }
-    PyObject *result = PyObject_CallMethodOneArg(
-        sock, self->st->str_setblocking, Py_False);
+    PyObject *result =
+        PyObject_CallMethodOneArg(sock, self->st->str_setblocking, Py_False);
     if (result == NULL) {
         Py_CLEAR(sock);
     }
@@ -158,8 +155,7 @@ info_transport_socket(StreamTransport *self)
     if (sock == NULL) {
         return NULL;
     }
-    PyObject *wrapper
-        = PyObject_CallOneArg(self->st->TransportSocket, sock);
+    PyObject *wrapper = PyObject_CallOneArg(self->st->TransportSocket, sock);
     Py_DECREF(sock);
     return wrapper;
 }
@@ -173,9 +169,8 @@ info_is(PyObject *name, PyObject *known)
     if (name == known) {
         return 1;
     }
-    return PyUnicode_Check(name)
-               ? PyObject_RichCompareBool(name, known, Py_EQ)
-               : 0;
+    return PyUnicode_Check(name) ? PyObject_RichCompareBool(name, known, Py_EQ)
+                                 : 0;
 }
 
 /* What is made on demand: a new reference, or NULL without an exception when
@@ -219,8 +214,7 @@ PyDoc_STRVAR(stream_get_extra_info_doc,
 "Return 'socket', 'sockname', 'peername' or what else was noted.");
 
 static const char *const extra_names[] = {"name", "default", NULL};
-static const pyrsl_params extra_params
-    = {"get_extra_info", extra_names, 2, 1};
+static const pyrsl_params extra_params = {"get_extra_info", extra_names, 2, 1};
 
 static PyObject *
 stream_get_extra_info(StreamTransport *self, PyObject *const *args,
@@ -325,12 +319,11 @@ stream_get_conn_lost(StreamTransport *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLong(self->conn_lost);
 }
 
-#define FIELD(name) ((void *)offsetof(StreamTransport, name))
+#define FIELD(name)      ((void *)offsetof(StreamTransport, name))
 #define GETTER(function) ((getter)(function)), NULL, NULL
 
 PyGetSetDef pyrsl_stream_getset[] = {
-    {"_extra", (getter)stream_get_extra, (setter)stream_set_extra, NULL,
-     NULL},
+    {"_extra", (getter)stream_get_extra, (setter)stream_set_extra, NULL, NULL},
     {"_sock", GETTER(stream_get_sock), NULL},
     {"_sock_fd", GETTER(stream_get_sock_fd), NULL},
     {"_closing", GETTER(stream_get_closing), NULL},
@@ -359,20 +352,18 @@ pyrsl_stream_repr(StreamTransport *self)
     const char *state = "";
     if (self->conn == NULL && self->sock == NULL && self->raw_fd < 0) {
         state = " closed";
-    }
-    else if (self->state != STREAM_OPEN) {
+    } else if (self->state != STREAM_OPEN) {
         state = " closing";
     }
     if (self->loop == NULL || atomic_load(&self->loop->closed)) {
         return PyUnicode_FromFormat("<%s%s fd=%d>", name, state, self->fd);
     }
-    if (pyrsl_loop_is_owner(self->loop)
-        && pyrsl_stream_catch_up(self) < 0) {
+    if (pyrsl_loop_is_owner(self->loop) && pyrsl_stream_catch_up(self) < 0) {
         return NULL;
     }
     size_t backlog = pyrsl_stream_backlog(self);
-    return PyUnicode_FromFormat(
-        "<%s%s fd=%d read=%s write=<%s, bufsize=%zu>>", name, state, self->fd,
-        self->reading ? "polling" : "idle", backlog > 0 ? "polling" : "idle",
-        backlog);
+    return PyUnicode_FromFormat("<%s%s fd=%d read=%s write=<%s, bufsize=%zu>>",
+                                name, state, self->fd,
+                                self->reading ? "polling" : "idle",
+                                backlog > 0 ? "polling" : "idle", backlog);
 }

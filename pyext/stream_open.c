@@ -25,8 +25,8 @@ table_reserve(LoopObject *loop, int fd)
     while (cap <= fd) {
         cap = cap > INT_MAX / 2 ? INT_MAX : cap * 2;
     }
-    PyObject **transports
-        = realloc(loop->transports, (size_t)cap * sizeof(*transports));
+    PyObject **transports =
+        realloc(loop->transports, (size_t)cap * sizeof(*transports));
     if (transports == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -49,8 +49,7 @@ table_check(LoopObject *loop, int fd, PyObject *sock)
         return 0;
     }
     PyErr_Format(PyExc_RuntimeError,
-                 "File descriptor %R is used by transport %R", sock,
-                 transport);
+                 "File descriptor %R is used by transport %R", sock, transport);
     return -1;
 }
 
@@ -140,11 +139,10 @@ stream_attach(StreamTransport *self, PyObject *server)
         return 0;
     }
 #if PY_VERSION_HEX >= 0x030D0000
-    PyObject *result = PyObject_CallMethodOneArg(
-        server, self->st->str_attach, (PyObject *)self);
+    PyObject *result = PyObject_CallMethodOneArg(server, self->st->str_attach,
+                                                 (PyObject *)self);
 #else
-    PyObject *result
-        = PyObject_CallMethodNoArgs(server, self->st->str_attach);
+    PyObject *result = PyObject_CallMethodNoArgs(server, self->st->str_attach);
 #endif
     if (result == NULL) {
         return -1;
@@ -176,12 +174,12 @@ stream_announce(StreamTransport *self, PyObject *waiter)
     if (args == NULL) {
         return -1;
     }
-    int status = stream_call_soon(self, self->protocol,
-                                  st->str_connection_made, args);
+    int status =
+        stream_call_soon(self, self->protocol, st->str_connection_made, args);
     Py_DECREF(args);
     if (status == 0) {
-        status = stream_call_soon(self, (PyObject *)self,
-                                  st->str_start_reading, st->empty_tuple);
+        status = stream_call_soon(self, (PyObject *)self, st->str_start_reading,
+                                  st->empty_tuple);
     }
     if (status < 0 || waiter == NULL || waiter == Py_None) {
         return status;
@@ -242,10 +240,10 @@ PyDoc_STRVAR(loop_make_socket_transport_doc,
 "connection_made() is scheduled; sock is closed with the transport. Raises\n"
 "RuntimeError when another transport has its fd.");
 
-static const char *const make_names[]
-    = {"sock", "protocol", "waiter", "extra", "server", "context", NULL};
-static const pyrsl_params make_params
-    = {"_make_socket_transport", make_names, 3, 2};
+static const char *const make_names[] = {
+    "sock", "protocol", "waiter", "extra", "server", "context", NULL};
+static const pyrsl_params make_params = {"_make_socket_transport", make_names,
+                                         3, 2};
 
 static PyObject *
 loop_open_in_context(LoopObject *self, const stream_request *request,
@@ -340,8 +338,7 @@ PyMethodDef pyrsl_stream_loop_methods[] = {
     {"_make_socket_transport",
      (PyCFunction)(void (*)(void))loop_make_socket_transport,
      METH_FASTCALL | METH_KEYWORDS, loop_make_socket_transport_doc},
-    {"_transport_for_fd",
-     (PyCFunction)(void (*)(void))loop_transport_for_fd, METH_O,
-     loop_transport_for_fd_doc},
+    {"_transport_for_fd", (PyCFunction)(void (*)(void))loop_transport_for_fd,
+     METH_O, loop_transport_for_fd_doc},
     {NULL, NULL, 0, NULL},
 };

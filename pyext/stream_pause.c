@@ -28,8 +28,8 @@ pyrsl_stream_read_begin(StreamTransport *self)
         return 0;
     }
     /* What came while reading was paused is delivered at the next turn. */
-    rsl_event event
-        = {.tag = rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
+    rsl_event event = {.tag =
+                           rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
     if (pyrsl_ready_push(&self->loop->ready, event) < 0) {
         PyErr_NoMemory();
         return -1;
@@ -128,8 +128,7 @@ stream_resume_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 int
 pyrsl_stream_set_protocol(StreamTransport *self, PyObject *protocol)
 {
-    int buffered
-        = PyObject_IsInstance(protocol, self->st->BufferedProtocol);
+    int buffered = PyObject_IsInstance(protocol, self->st->BufferedProtocol);
     if (buffered < 0) {
         return -1;
     }
@@ -143,8 +142,8 @@ PyDoc_STRVAR(stream_set_protocol_doc,
 "Set a new protocol.");
 
 static const char *const protocol_names[] = {"protocol", NULL};
-static const pyrsl_params protocol_params
-    = {"set_protocol", protocol_names, 1, 1};
+static const pyrsl_params protocol_params = {"set_protocol", protocol_names, 1,
+                                             1};
 
 static PyObject *
 stream_set_protocol(StreamTransport *self, PyObject *const *args,
@@ -169,8 +168,8 @@ stream_get_protocol(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 }
 
 PyMethodDef pyrsl_stream_read_methods[] = {
-    {"is_reading", (PyCFunction)(void (*)(void))stream_is_reading,
-     METH_NOARGS, stream_is_reading_doc},
+    {"is_reading", (PyCFunction)(void (*)(void))stream_is_reading, METH_NOARGS,
+     stream_is_reading_doc},
     {"pause_reading", (PyCFunction)(void (*)(void))stream_pause_reading,
      METH_NOARGS, stream_pause_reading_doc},
     {"resume_reading", (PyCFunction)(void (*)(void))stream_resume_reading,

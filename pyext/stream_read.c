@@ -17,9 +17,9 @@ read_tell_data(StreamTransport *self, PyObject *data)
 {
     PyObject *protocol = Py_NewRef(self->protocol);
     PyObject *args[3] = {NULL, protocol, data};
-    PyObject *result = PyObject_VectorcallMethod(
-        self->st->str_data_received, args + 1,
-        2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(self->st->str_data_received, args + 1,
+                                  2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(data);
     Py_DECREF(protocol);
     if (result == NULL) {
@@ -39,8 +39,8 @@ read_get_buffer(StreamTransport *self, Py_buffer *out)
     PyObject *protocol = Py_NewRef(self->protocol);
     PyObject *buffer = NULL;
     if (hint != NULL) {
-        buffer = PyObject_CallMethodOneArg(protocol, self->st->str_get_buffer,
-                                           hint);
+        buffer =
+            PyObject_CallMethodOneArg(protocol, self->st->str_get_buffer, hint);
         Py_DECREF(hint);
     }
     Py_DECREF(protocol);
@@ -96,8 +96,8 @@ read_tell_eof(StreamTransport *self)
         return -1;
     }
     PyObject *protocol = Py_NewRef(self->protocol);
-    PyObject *result
-        = PyObject_CallMethodNoArgs(protocol, self->st->str_eof_received);
+    PyObject *result =
+        PyObject_CallMethodNoArgs(protocol, self->st->str_eof_received);
     Py_DECREF(protocol);
     int keep_open = result == NULL ? -1 : PyObject_IsTrue(result);
     Py_XDECREF(result);
@@ -233,8 +233,7 @@ read_in_context(StreamTransport *self, read_body body, read_news *news)
         if (raised != NULL) {
             PyErr_SetRaisedException(raised);
         }
-    }
-    else {
+    } else {
         Py_XDECREF(news->data);
         rsl_chunk_release(loop->rt, news->chain);
     }
@@ -261,8 +260,7 @@ body_pending(StreamTransport *self, LoopObject *loop,
 {
     if (self->has_held) {
         self->has_held = false;
-        int status
-            = read_deliver(self, loop, rsl_conn_take_held(self->conn));
+        int status = read_deliver(self, loop, rsl_conn_take_held(self->conn));
         if (status < 0 || !self->reading) {
             return status;
         }
@@ -290,8 +288,8 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
     }
     size_t size = 0;
     rsl_err err = {0, NULL};
-    rsl_status result = rsl_conn_recv(self->conn, view.buf, (size_t)view.len,
-                                      &size, &err);
+    rsl_status result =
+        rsl_conn_recv(self->conn, view.buf, (size_t)view.len, &size, &err);
     PyBuffer_Release(&view);
     if (result == RSL_OK) {
         return read_tell_updated(self, size);
@@ -299,8 +297,8 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
     if (result == RSL_AGAIN || result == RSL_BUSY) {
         return 0;
     }
-    self->end = result == RSL_EOF ? STREAM_END_EOF_PENDING
-                                  : STREAM_END_ERROR_PENDING;
+    self->end =
+        result == RSL_EOF ? STREAM_END_EOF_PENDING : STREAM_END_ERROR_PENDING;
     self->end_errno = result == RSL_OS ? err.code : ENOMEM;
     return body_pending(self, loop, news);
 }
@@ -342,8 +340,8 @@ read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
 static rsl_status
 read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
 {
-    PyObject *data
-        = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->read_hint);
+    PyObject *data =
+        PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->read_hint);
     if (data == NULL) {
         return RSL_OK; /* *out is NULL, and the exception is set */
     }
@@ -403,8 +401,7 @@ pyrsl_stream_on_readable(StreamTransport *self)
 }
 
 int
-pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop,
-                     rsl_chunk *chunk)
+pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk)
 {
     if (self->state != STREAM_OPEN) {
         rsl_chunk_release(loop->rt, chunk);

@@ -27,8 +27,7 @@ pyrsl_stream_update_held(StreamTransport *self)
     self->held = hold;
     if (hold) {
         Py_INCREF(self);
-    }
-    else {
+    } else {
         Py_DECREF(self);
     }
 }
@@ -52,12 +51,12 @@ stream_close_socket(StreamTransport *self, PyObject *sock)
 static void
 stream_defer_socket(StreamTransport *self, LoopObject *loop, PyObject *sock)
 {
-    PyObject *method
-        = PyObject_GetAttr((PyObject *)self, self->st->str_release_socket);
+    PyObject *method =
+        PyObject_GetAttr((PyObject *)self, self->st->str_release_socket);
     PyObject *args = PyTuple_Pack(1, sock == NULL ? Py_None : sock);
     if (method != NULL && args != NULL) {
-        self->release_handle = pyrsl_handle_new(loop, self->st->HandleType,
-                                                method, args, NULL);
+        self->release_handle =
+            pyrsl_handle_new(loop, self->st->HandleType, method, args, NULL);
         args = NULL;
     }
     if (self->release_handle == NULL) {
@@ -85,8 +84,7 @@ stream_close_conn(StreamTransport *self, bool lent, PyObject *sock)
     rsl_conn_close(conn);
     if (lent && !self->fd_released) {
         stream_defer_socket(self, loop, sock);
-    }
-    else {
+    } else {
         stream_close_socket(self, sock);
     }
     pyrsl_stream_update_held(self);
@@ -130,11 +128,9 @@ pyrsl_stream_release(StreamTransport *self)
     self->sock = NULL;
     if (self->conn != NULL) {
         stream_close_conn(self, sock != NULL, sock);
-    }
-    else if (sock != NULL) {
+    } else if (sock != NULL) {
         stream_close_socket(self, sock);
-    }
-    else if (self->raw_fd >= 0) {
+    } else if (self->raw_fd >= 0) {
         close(self->raw_fd);
     }
     self->raw_fd = -1;
@@ -178,11 +174,10 @@ stream_detach_server(StreamTransport *self)
     }
     self->server = NULL;
 #if PY_VERSION_HEX >= 0x030D0000
-    PyObject *result = PyObject_CallMethodOneArg(
-        server, self->st->str_detach, (PyObject *)self);
+    PyObject *result = PyObject_CallMethodOneArg(server, self->st->str_detach,
+                                                 (PyObject *)self);
 #else
-    PyObject *result
-        = PyObject_CallMethodNoArgs(server, self->st->str_detach);
+    PyObject *result = PyObject_CallMethodNoArgs(server, self->st->str_detach);
 #endif
     Py_DECREF(server);
     Py_XDECREF(result);
@@ -258,8 +253,8 @@ stream_schedule_lost(StreamTransport *self, PyObject *exc)
     if (pyrsl_loop_check_closed(self->loop) < 0) {
         return -1;
     }
-    PyObject *method = PyObject_GetAttr((PyObject *)self,
-                                        self->st->str_call_connection_lost);
+    PyObject *method =
+        PyObject_GetAttr((PyObject *)self, self->st->str_call_connection_lost);
     PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);
     int status = -1;
     if (method != NULL && args != NULL) {
@@ -319,8 +314,8 @@ pyrsl_stream_fatal(StreamTransport *self, const char *message)
     LoopObject *loop = self->loop;
     int status = 0;
     if (loop != NULL
-        && (loop->debug || !PyObject_TypeCheck(
-                exc, (PyTypeObject *)PyExc_OSError))) {
+        && (loop->debug
+            || !PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError))) {
         PyObject *text = PyUnicode_FromString(message);
         PyObject *result = NULL;
         if (text != NULL) {
@@ -390,8 +385,7 @@ stream_report(StreamTransport *self, LoopObject *loop)
     if (text != NULL) {
         result = PyObject_CallMethodObjArgs(
             (PyObject *)loop, self->st->str_on_flow_error, self,
-            self->protocol == NULL ? Py_None : self->protocol, exc, text,
-            NULL);
+            self->protocol == NULL ? Py_None : self->protocol, exc, text, NULL);
         Py_DECREF(text);
     }
     Py_DECREF(exc);
@@ -422,8 +416,7 @@ pyrsl_event_discard(LoopObject *loop, rsl_event event)
 {
     if (rsl_tag_kind(event.tag) == RSL_EV_DATA) {
         rsl_chunk_release(loop->rt, event.u.ptr);
-    }
-    else if (rsl_tag_kind(event.tag) == RSL_EV_ACCEPTED) {
+    } else if (rsl_tag_kind(event.tag) == RSL_EV_ACCEPTED) {
         close((int)event.u.arg);
     }
 }

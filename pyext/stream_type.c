@@ -37,20 +37,19 @@ stream_clear(StreamTransport *self)
 }
 
 /* Collected on a thread that is not the loop's: the runtime may be at work
- * just now. True when the loop will close us, which keeps us alive till then. */
+ * just now. True when the loop will close us; that keeps us alive till then. */
 static bool
 stream_abandon_later(StreamTransport *self)
 {
     if (self->conn == NULL || pyrsl_loop_is_owner(self->loop)) {
         return false;
     }
-    PyObject *method
-        = PyObject_GetAttr((PyObject *)self, self->st->str_abandon);
+    PyObject *method =
+        PyObject_GetAttr((PyObject *)self, self->st->str_abandon);
     PyObject *result = NULL;
     if (method != NULL) {
         result = PyObject_CallMethodOneArg(
-            (PyObject *)self->loop, self->st->str_call_soon_threadsafe,
-            method);
+            (PyObject *)self->loop, self->st->str_call_soon_threadsafe, method);
         Py_DECREF(method);
     }
     if (result == NULL) {
@@ -234,8 +233,8 @@ static PyMethodDef stream_own_methods[] = {
      stream_close_doc},
     {"abort", (PyCFunction)(void (*)(void))stream_abort, METH_NOARGS,
      stream_abort_doc},
-    {"is_closing", (PyCFunction)(void (*)(void))stream_is_closing,
-     METH_NOARGS, stream_is_closing_doc},
+    {"is_closing", (PyCFunction)(void (*)(void))stream_is_closing, METH_NOARGS,
+     stream_is_closing_doc},
     {"_force_close", (PyCFunction)(void (*)(void))stream_force_close, METH_O,
      stream_force_close_doc},
     {"_fatal_error", (PyCFunction)(void (*)(void))stream_fatal_error,
@@ -302,11 +301,11 @@ static int
 stream_check_layout(const module_state *st)
 {
     PyTypeObject *base = (PyTypeObject *)st->FlowControlMixin;
-    bool same
-        = base->tp_basicsize == (Py_ssize_t)offsetof(StreamTransport, dict);
+    bool same =
+        base->tp_basicsize == (Py_ssize_t)offsetof(StreamTransport, dict);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(stream_places); i++) {
-        PyObject *member = PyObject_GetAttrString(st->FlowControlMixin,
-                                                  stream_places[i].name);
+        PyObject *member =
+            PyObject_GetAttrString(st->FlowControlMixin, stream_places[i].name);
         if (member == NULL) {
             return -1;
         }
@@ -358,10 +357,8 @@ pyrsl_stream_type_init(module_state *st)
 {
     PyTypeObject *type = st->StreamTransportType;
     PyMethodDef *const tables[] = {
-        stream_own_methods,
-        pyrsl_stream_read_methods,
-        pyrsl_stream_write_methods,
-        pyrsl_stream_drain_methods,
+        stream_own_methods,         pyrsl_stream_read_methods,
+        pyrsl_stream_write_methods, pyrsl_stream_drain_methods,
         pyrsl_stream_info_methods,
     };
     if (stream_check_layout(st) < 0) {

@@ -9,9 +9,8 @@
 
 /* 3.12 gave writelines() its own words; before it joined and called write(). */
 #if PY_VERSION_HEX >= 0x030C0000
-#define WRITELINES_AFTER_EOF "Cannot call writelines() after write_eof()"
-#define WRITELINES_IN_SENDFILE \
-    "unable to writelines; sendfile is in progress"
+#define WRITELINES_AFTER_EOF   "Cannot call writelines() after write_eof()"
+#define WRITELINES_IN_SENDFILE "unable to writelines; sendfile is in progress"
 #else
 #define WRITELINES_AFTER_EOF   "Cannot call write() after write_eof()"
 #define WRITELINES_IN_SENDFILE "unable to write; sendfile is in progress"
@@ -49,8 +48,8 @@ write_now(StreamTransport *self)
     if (self->conn == NULL || self->conn_lost != 0) {
         return 0;
     }
-    return pyrsl_flow_grown(&self->flow, loop, (PyObject *)self,
-                            self->protocol, rsl_conn_backlog(self->conn));
+    return pyrsl_flow_grown(&self->flow, loop, (PyObject *)self, self->protocol,
+                            rsl_conn_backlog(self->conn));
 }
 
 /* Whether what is queued may wait for the end of the turn: there is one, this
@@ -59,8 +58,7 @@ static inline bool
 write_may_wait(const StreamTransport *self)
 {
     return self->reading && rsl_conn_backlog(self->conn) <= self->flush_at
-           && atomic_load_explicit(&self->loop->thread_id,
-                                   memory_order_relaxed)
+           && atomic_load_explicit(&self->loop->thread_id, memory_order_relaxed)
                   == PyThread_get_thread_ident();
 }
 
@@ -102,15 +100,12 @@ piece_of(PyObject *data, write_piece *out)
 {
     if (PyBytes_CheckExact(data)) {
         out->loan = Py_NewRef(data);
-    }
-    else if (PyMemoryView_Check(data) && piece_of_view(data, out)) {
+    } else if (PyMemoryView_Check(data) && piece_of_view(data, out)) {
         return 0;
-    }
-    else if (PyByteArray_CheckExact(data)) {
+    } else if (PyByteArray_CheckExact(data)) {
         out->loan = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(data),
                                               PyByteArray_GET_SIZE(data));
-    }
-    else {
+    } else {
         PyObject *view = PyMemoryView_FromObject(data);
         out->loan = view == NULL ? NULL : PyBytes_FromObject(view);
         Py_XDECREF(view);
@@ -131,8 +126,8 @@ piece_queue(StreamTransport *self, const write_piece *piece)
         Py_DECREF(piece->loan);
         return 0;
     }
-    rsl_status status = rsl_conn_write(self->conn, piece->data, piece->size,
-                                       piece->loan);
+    rsl_status status =
+        rsl_conn_write(self->conn, piece->data, piece->size, piece->loan);
     if (status == RSL_OK) {
         return 0;
     }
@@ -167,8 +162,8 @@ write_dropped(StreamTransport *self)
 {
     int status = 0;
     if (self->conn_lost >= CONN_LOST_WRITES_MAX) {
-        PyObject *text
-            = PyUnicode_FromString("socket.send() raised exception.");
+        PyObject *text =
+            PyUnicode_FromString("socket.send() raised exception.");
         PyObject *result = NULL;
         if (text != NULL) {
             result = PyObject_CallMethodOneArg(self->st->logger,
@@ -185,8 +180,8 @@ write_dropped(StreamTransport *self)
 static PyObject *
 write_wrong_type(PyObject *data)
 {
-    PyObject *name
-        = PyObject_GetAttrString((PyObject *)Py_TYPE(data), "__name__");
+    PyObject *name =
+        PyObject_GetAttrString((PyObject *)Py_TYPE(data), "__name__");
     if (name != NULL) {
         PyErr_Format(PyExc_TypeError,
                      "data argument must be " WRITE_TYPES ", not %R", name);
@@ -204,9 +199,8 @@ write_argument(const pyrsl_params *params, PyObject *const *args,
     if (nargs == 1 && kwnames == NULL) {
         return args[0];
     }
-    return pyrsl_args_bind(params, args, nargs, kwnames, bound) < 0
-               ? NULL
-               : bound[0];
+    return pyrsl_args_bind(params, args, nargs, kwnames, bound) < 0 ? NULL
+                                                                    : bound[0];
 }
 
 static const char *const write_names[] = {"data", NULL};
@@ -240,8 +234,8 @@ stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
                         "unable to write; sendfile is in progress");
         return NULL;
     }
-    Py_ssize_t length = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data)
-                                                 : PyObject_Size(data);
+    Py_ssize_t length =
+        PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) : PyObject_Size(data);
     if (length <= 0) {
         return length < 0 ? NULL : Py_NewRef(Py_None);
     }
@@ -284,8 +278,8 @@ writelines_queue(StreamTransport *self, PyObject *items)
 }
 
 static const char *const writelines_names[] = {"list_of_data", NULL};
-static const pyrsl_params writelines_params
-    = {"writelines", writelines_names, 1, 1};
+static const pyrsl_params writelines_params = {"writelines", writelines_names,
+                                               1, 1};
 
 /* 3.14 looks at the pieces only where they can be sent. */
 static bool
@@ -303,8 +297,8 @@ static PyObject *
 stream_writelines(StreamTransport *self, PyObject *const *args,
                   Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *list_of_data
-        = write_argument(&writelines_params, args, nargs, kwnames);
+    PyObject *list_of_data =
+        write_argument(&writelines_params, args, nargs, kwnames);
     if (list_of_data == NULL) {
         return NULL;
     }
@@ -324,16 +318,13 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
     int status = 0;
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
-    }
-    else if (write_check_thread(self) < 0
-             || (!writelines_is_blind(self)
-                 && writelines_queue(self, items) < 0)) {
+    } else if (write_check_thread(self) < 0
+               || (!writelines_is_blind(self)
+                   && writelines_queue(self, items) < 0)) {
         status = -1;
-    }
-    else if (self->conn_lost != 0 || self->conn == NULL) {
+    } else if (self->conn_lost != 0 || self->conn == NULL) {
         status = write_dropped(self);
-    }
-    else {
+    } else {
         status = write_queued(self);
     }
     Py_DECREF(items);
