@@ -161,7 +161,7 @@ def perform(args: argparse.Namespace) -> Run:
                 conditions = cell.with_rate(conditions, rate)
     options["rate"] = round(conditions.rate)
     _say_how_long(run, conditions)
-    collect(run, conditions)
+    collect(run, conditions, args.out)
     run.machine["load_after"] = round(os.getloadavg()[0], 2)
     return run
 
@@ -172,7 +172,7 @@ def _say_how_long(run: Run, conditions: cell.Conditions) -> None:
     _say(f"{cells} cells, some {cells * seconds / 60:.0f} minutes")
 
 
-def collect(run: Run, conditions: cell.Conditions) -> None:
+def collect(run: Run, conditions: cell.Conditions, out: Path | None) -> None:
     """Ctrl-C ends the measuring, not the report of what is measured."""
     loops, rounds = list(run.loops), run.options["rounds"]
     total = schedule.count(run.workloads, loops, rounds)
@@ -182,13 +182,14 @@ def collect(run: Run, conditions: cell.Conditions) -> None:
             sample = cell.measure(row, loop, number, conditions)
             run.samples.append(sample)
             _progress(sample, row, done, total)
+            if out and done % (total // rounds) == 0:  # a round is complete
+                report.save(run, out / "results.json")
     except KeyboardInterrupt:
         _say("interrupted: reporting what is there")
 
 
 def write(run: Run, out: Path | None) -> None:
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         (out / "results.md").write_text(report.markdown(run, "results.svg") + "\n")
         (out / "results.svg").write_text(chart.render(run))
         report.save(run, out / "results.json")
@@ -212,6 +213,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list:
         _print_list()
         return 0
+    if args.out is not None:
+        try:
+            args.out.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise SystemExit(f"--out: {exc}") from None
     if args.source is not None:
         run = narrowed(report.load(args.source), args)
     else:
@@ -221,4 +227,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

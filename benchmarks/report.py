@@ -108,7 +108,11 @@ def summary(run: Run) -> str:
     ]
     for workload in run.workloads:
         base = run.results.spread(workload.name, run.baseline, "value")
-        first = f"{short(base.median)} {workload.unit}" if base else "failed"
+        if base:
+            first = f"{short(base.median)} {workload.unit}"
+        else:
+            failed = run.results.errors(workload.name, run.baseline)
+            first = "failed" if failed else "-"
         best = best_loop(run.results, workload, list(run.loops), run.baseline)
         if best == run.baseline:
             first = f"**{first}**"
