@@ -13,9 +13,7 @@ from asyncio import constants, trsock
 from asyncio.log import logger
 
 # accept() fails with these until somebody closes something.
-_OUT_OF_RESOURCES = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-)
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class TransportColdMixin:
@@ -64,9 +62,7 @@ class TransportColdMixin:
             message = "socket.accept() out of system resource"
         else:
             message = "socket.accept() failed"
-        self.call_later(
-            constants.ACCEPT_RETRY_DELAY, self._resume_accepting, sock
-        )
+        self.call_later(constants.ACCEPT_RETRY_DELAY, self._resume_accepting, sock)
         self.call_exception_handler(
             {
                 "message": message,
@@ -75,9 +71,7 @@ class TransportColdMixin:
             }
         )
 
-    def _accept_tls(
-        self, fd, listener, protocol_factory, sslcontext, server, timeouts
-    ):
+    def _accept_tls(self, fd, listener, protocol_factory, sslcontext, server, timeouts):
         """Take an accepted fd; asyncio's coroutine makes its transport."""
         try:
             conn = socket.socket(
@@ -92,9 +86,7 @@ class TransportColdMixin:
         except OSError:
             peername = None
         if self.get_debug():
-            logger.debug(
-                "%r got a new connection from %r: %r", server, peername, conn
-            )
+            logger.debug("%r got a new connection from %r: %r", server, peername, conn)
         self.create_task(
             self._accept_connection2(
                 protocol_factory,
