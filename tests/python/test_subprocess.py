@@ -60,9 +60,11 @@ async def test_wait_returns_the_code_of_a_killed_child(loop):
 
 async def test_send_signal_reaches_the_child(loop):
     process = await python(
-        "import os, signal;"
-        "signal.signal(signal.SIGUSR1, lambda *a: os._exit(7));"
-        "print('ready', flush=True); signal.pause()", stdout=PIPE)
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGUSR1, lambda *a: os._exit(7))\n"
+        "print('ready', flush=True)\n"
+        # pause() could begin after the signal has come, and never end.
+        "while True: time.sleep(0.01)", stdout=PIPE)
     await process.stdout.readline()
     process.send_signal(signal.SIGUSR1)
     assert await asyncio.wait_for(process.wait(), PATIENCE) == 7
