@@ -9,6 +9,8 @@
 #ifndef PYRSL_STATE_H
 #define PYRSL_STATE_H
 
+#include <stdbool.h>
+
 #include "pycompat.h"
 
 /* Interned attribute and keyword names: X(field, "text"). */
@@ -86,6 +88,9 @@ typedef struct module_state {
     PyObject *socket_type;      /* socket.socket */
     PyObject *extract_stack;    /* format_helpers.extract_stack */
     PyObject *logger;           /* asyncio.log.logger */
+    /* Newer asyncios' writelines() drops what is written to a lost connection
+     * before it looks at the pieces. */
+    bool writelines_drops_first;
     PyObject *empty_tuple;
     PyObject *kwnames_loop; /* ("loop",) */
     PyObject *set_result_unless_cancelled; /* asyncio.futures' helper */

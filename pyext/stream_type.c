@@ -341,6 +341,28 @@ stream_sendfile_mode(void)
     return mode;
 }
 
+/* Which of asyncio's two writelines() this is. It changed in bug-fix releases,
+ * so the version does not say; the names that its code uses do. */
+static int
+stream_learn_writelines(module_state *st)
+{
+    static const char *const path[] = {"_SelectorSocketTransport", "writelines",
+                                       "__code__", "co_names"};
+    PyObject *object = PyImport_ImportModule("asyncio.selector_events");
+    for (size_t i = 0; object != NULL && i < Py_ARRAY_LENGTH(path); i++) {
+        Py_SETREF(object, PyObject_GetAttrString(object, path[i]));
+    }
+    PyObject *name = PyUnicode_FromString("_conn_lost");
+    int found = -1;
+    if (object != NULL && name != NULL) {
+        found = PySequence_Contains(object, name);
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(object);
+    st->writelines_drops_first = found > 0;
+    return found < 0 ? -1 : 0;
+}
+
 static int
 stream_set_attribute(PyTypeObject *type, const char *name, PyObject *value)
 {
@@ -361,7 +383,7 @@ pyrsl_stream_type_init(module_state *st)
         pyrsl_stream_write_methods, pyrsl_stream_drain_methods,
         pyrsl_stream_info_methods,
     };
-    if (stream_check_layout(st) < 0) {
+    if (stream_check_layout(st) < 0 || stream_learn_writelines(st) < 0) {
         return -1;
     }
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {

@@ -281,12 +281,20 @@ static const char *const writelines_names[] = {"list_of_data", NULL};
 static const pyrsl_params writelines_params = {"writelines", writelines_names,
                                                1, 1};
 
-/* 3.14 looks at the pieces only where they can be sent. */
-static bool
-writelines_is_blind(const StreamTransport *self)
+/* asyncio's `if not list_of_data`, and a lost connection: 1 when there is
+ * nothing more to do. */
+static int
+writelines_settle(StreamTransport *self, PyObject *list_of_data)
 {
-    return PY_VERSION_HEX >= 0x030E0000
-           && (self->conn_lost != 0 || self->conn == NULL);
+    if (!self->st->writelines_drops_first
+        || (self->conn_lost == 0 && self->conn != NULL)) {
+        return 0;
+    }
+    int truth = PyObject_IsTrue(list_of_data);
+    if (truth > 0 && write_dropped(self) < 0) {
+        return -1;
+    }
+    return truth < 0 ? -1 : 1;
 }
 
 PyDoc_STRVAR(stream_writelines_doc,
@@ -310,6 +318,10 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
         PyErr_SetString(PyExc_RuntimeError, WRITELINES_IN_SENDFILE);
         return NULL;
     }
+    int settled = writelines_settle(self, list_of_data);
+    if (settled != 0) {
+        return settled < 0 ? NULL : Py_NewRef(Py_None);
+    }
     /* A copy: looking at an item may run code that changes the list. */
     PyObject *items = PySequence_Tuple(list_of_data);
     if (items == NULL) {
@@ -319,8 +331,7 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
     } else if (write_check_thread(self) < 0
-               || (!writelines_is_blind(self)
-                   && writelines_queue(self, items) < 0)) {
+               || writelines_queue(self, items) < 0) {
         status = -1;
     } else if (self->conn_lost != 0 || self->conn == NULL) {
         status = write_dropped(self);
