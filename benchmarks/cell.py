@@ -65,6 +65,7 @@ class Sample:
     p99_us: float | None = None
     client_busy: float | None = None  # its CPU time over the window's
     waited: float | None = None  # for a CPU, the loop's process, likewise
+    client_waited: float | None = None
     backend: str | None = None
     error: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
@@ -266,6 +267,7 @@ def _load_client(
     sample.p50_us = result.get("p50_us")
     sample.p99_us = result.get("p99_us")
     sample.client_busy = result["client_cpu"] / result["seconds"]
+    sample.client_waited = result["client_waited"] / result["seconds"]
     if workload.kind == "open":
         sample.value = sample.p99_us
 

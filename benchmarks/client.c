@@ -78,6 +78,22 @@ file_read(const char *path, size_t *bytes)
     return text;
 }
 
+static uint64_t
+waited_ns(void)
+{
+    uint64_t ran = 0;
+    uint64_t waited = 0;
+    FILE *file = fopen("/proc/self/schedstat", "r");
+
+    if (file) {
+        if (fscanf(file, "%" SCNu64 " %" SCNu64, &ran, &waited) != 2) {
+            waited = 0;
+        }
+        fclose(file);
+    }
+    return waited;
+}
+
 static counters
 counters_read(void)
 {
@@ -85,6 +101,7 @@ counters_read(void)
 
     out.at_ns = now_ns();
     out.client_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    out.client_waited_ns = waited_ns();
     out.server_cpu_ns = opt.cpu_pid ? clock_ns(server_clock) : 0;
     return out;
 }
@@ -105,11 +122,13 @@ window_report(void)
 
     printf("{\"messages\": %" PRIu64 ", \"bytes\": %" PRIu64
            ", \"lost\": %" PRIu64 ", \"seconds\": %.6f"
-           ", \"server_cpu\": %.6f, \"client_cpu\": %.6f",
+           ", \"server_cpu\": %.6f, \"client_cpu\": %.6f"
+           ", \"client_waited\": %.6f",
            end.messages - at_start.messages, end.bytes - at_start.bytes,
            end.lost - at_start.lost, seconds,
            (double)(end.server_cpu_ns - at_start.server_cpu_ns) / 1e9,
-           (double)(end.client_cpu_ns - at_start.client_cpu_ns) / 1e9);
+           (double)(end.client_cpu_ns - at_start.client_cpu_ns) / 1e9,
+           (double)(end.client_waited_ns - at_start.client_waited_ns) / 1e9);
     if (latency.count > 0) {
         printf(", \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f"
                ", \"p999_us\": %.1f, \"max_us\": %.1f",

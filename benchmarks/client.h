@@ -48,6 +48,7 @@ typedef struct {
     uint64_t lost;
     uint64_t server_cpu_ns;
     uint64_t client_cpu_ns;
+    uint64_t client_waited_ns; /* ready to run, without a CPU */
     uint64_t at_ns;
 } counters;
 

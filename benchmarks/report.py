@@ -84,6 +84,10 @@ def _range(found: Spread | None) -> str:
     return f"{short(found.median)} ({short(found.low)}..{short(found.high)})"
 
 
+def _share(found: Spread | None) -> str:
+    return f"{found.median:.0%}" if found else "-"
+
+
 def _ratio_cell(run: Run, workload: Workload, loop: str, best: str | None) -> str:
     results = run.results
     ratio = results.ratio(workload, loop, run.baseline)
@@ -124,8 +128,6 @@ def summary(run: Run) -> str:
 def _detail_row(run: Run, workload: Workload, loop: str) -> str:
     results, name = run.results, workload.name
     ratio = results.ratio(workload, loop, run.baseline)
-    busy = results.spread(name, loop, "client_busy")
-    waited = results.spread(name, loop, "waited")
     errors = results.errors(name, loop)
     figures = [
         loop,
@@ -134,8 +136,9 @@ def _detail_row(run: Run, workload: Workload, loop: str) -> str:
         _range(results.spread(name, loop, "cpu_us")),
         _range(results.spread(name, loop, "p50_us")),
         _range(results.spread(name, loop, "p99_us")),
-        f"{busy.median:.0%}" if busy else "-",
-        f"{waited.median:.0%}" if waited else "-",
+        _share(results.spread(name, loop, "client_busy")),
+        _share(results.spread(name, loop, "waited")),
+        _share(results.spread(name, loop, "client_waited")),
         f"{len(errors)} of {len(results.samples(name, loop))}" if errors else "0",
     ]
     return "| " + " | ".join(figures) + " |"
@@ -150,8 +153,8 @@ def details(run: Run) -> str:
             f"{workload.text}.",
             "",
             f"| loop | {workload.unit} | ratio | CPU {workload.cpu_unit} | p50 µs "
-            "| p99 µs | client busy | waited | failed |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| p99 µs | client busy | waited | client waited | failed |",
+            "|---|---|---|---|---|---|---|---|---|---|",
             *(_detail_row(run, workload, loop) for loop in run.loops),
             "",
         ]

@@ -11,7 +11,9 @@ from typing import Literal
 from .cell import Sample
 from .workloads import Workload
 
-Figure = Literal["value", "cpu_us", "p50_us", "p99_us", "client_busy", "waited"]
+Figure = Literal[
+    "value", "cpu_us", "p50_us", "p99_us", "client_busy", "waited", "client_waited"
+]
 
 
 @dataclass(frozen=True)
