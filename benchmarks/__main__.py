@@ -161,7 +161,9 @@ def perform(args: argparse.Namespace) -> Run:
                 conditions = cell.with_rate(conditions, rate)
     options["rate"] = round(conditions.rate)
     _say_how_long(run, conditions)
+    ticks = machine.cpu_ticks()
     collect(run, conditions, args.out)
+    run.machine["stolen"] = round(machine.stolen_since(ticks), 3)
     run.machine["load_after"] = round(os.getloadavg()[0], 2)
     return run
 

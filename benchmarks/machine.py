@@ -82,3 +82,15 @@ def waited_seconds(pid: int | str = "self") -> float:
         with contextlib.suppress(OSError):  # the thread has ended
             total += int(path.read_text().split()[1])
     return total / 1e9
+
+
+def cpu_ticks() -> tuple[int, int]:
+    """(stolen by the hypervisor, all) since the machine started."""
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
+def stolen_since(before: tuple[int, int]) -> float:
+    stolen, total = cpu_ticks()
+    return (stolen - before[0]) / max(1, total - before[1])

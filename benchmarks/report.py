@@ -209,7 +209,11 @@ def _waited(run: Run) -> str:
     if not shares:
         return ""
     median = statistics.median(shares)
-    return f"; the loops waited for a CPU {median:.0%} of the time (median)"
+    stolen = run.machine.get("stolen", 0)
+    return (
+        f"; the loops waited for a CPU {median:.0%} of the time (median), "
+        f"{stolen:.0%} was stolen from the machine"
+    )
 
 
 def _backends(run: Run) -> str:
