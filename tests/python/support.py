@@ -229,6 +229,36 @@ class Echo(Recorder):
         self.transport.write(data)
 
 
+class Accepting:
+    """A protocol factory that keeps what it made."""
+
+    def __init__(self, protocol=Echo):
+        self.protocol = protocol
+        self.made = []
+
+    def __call__(self):
+        protocol = self.protocol()
+        self.made.append(protocol)
+        return protocol
+
+    async def count(self, number):
+        """The protocols, once number connections were made."""
+        await until(lambda: len([p for p in self.made if p.transport])
+                    >= number, f"{number} connections")
+        return self.made
+
+    async def all_lost(self):
+        await asyncio.wait_for(
+            asyncio.gather(*(protocol.lost for protocol in self.made)),
+            PATIENCE)
+
+    async def end(self):
+        for protocol in self.made:
+            if protocol.transport is not None and not protocol.lost.done():
+                protocol.transport.abort()
+        await self.all_lost()
+
+
 # --- sockets -----------------------------------------------------------------
 
 def tcp_socket_pair():

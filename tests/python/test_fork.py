@@ -78,10 +78,11 @@ def test_child_forked_in_a_callback_can_run_a_new_loop(loop, flavour):
 
 def test_child_serves_tcp_on_a_new_loop_while_the_parent_serves_on_its_own(
         loop, flavour):
-    from support import LOOPBACK, Echo, Recorder
+    from support import LOOPBACK, Accepting, Recorder
 
     async def echo(loop):
-        server = await loop.create_server(Echo, LOOPBACK, 0)
+        accepting = Accepting()
+        server = await loop.create_server(accepting, LOOPBACK, 0)
         transport, protocol = await loop.create_connection(
             Recorder, *server.sockets[0].getsockname())
         transport.write(b"hello")
@@ -90,7 +91,7 @@ def test_child_serves_tcp_on_a_new_loop_while_the_parent_serves_on_its_own(
         await protocol.lost
         server.close()
         await server.wait_closed()
-        await asyncio.sleep(0.005)
+        await accepting.all_lost()
         return data
 
     def child():

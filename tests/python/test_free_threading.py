@@ -150,7 +150,7 @@ def test_handles_are_cancelled_from_other_threads(loop):
     assert set(range(1, 2000, 2)) <= set(ran)
 
 
-def test_getters_are_called_from_other_threads(loop):
+def test_getters_are_called_from_other_threads(flavour, loop):
     from support import tcp_socket_pair
     ours, peer = tcp_socket_pair()
     stop = threading.Event()
@@ -167,7 +167,9 @@ def test_getters_are_called_from_other_threads(loop):
                     transport.is_closing()
                     transport.get_write_buffer_size()
                     loop.is_running(), loop.is_closed(), loop.time()
-                    repr(transport), repr(loop)
+                    repr(loop)
+                    if flavour.ours:     # asyncio's repr fails in a race
+                        repr(transport)
             except BaseException as exc:
                 raised.append(exc)
 

@@ -151,11 +151,12 @@ def test_loop_is_weakly_referenced_and_has_a_dict(loop):
 
 
 def test_loop_run_on_one_thread_then_on_another(loop):
-    from support import LOOPBACK, Echo, Recorder
+    from support import LOOPBACK, Accepting, Recorder
     state = {}
+    accepting = Accepting()
 
     async def start():
-        server = await loop.create_server(Echo, LOOPBACK, 0)
+        server = await loop.create_server(accepting, LOOPBACK, 0)
         transport, protocol = await loop.create_connection(
             Recorder, *server.sockets[0].getsockname())
         transport.write(b"main")
@@ -172,7 +173,7 @@ def test_loop_run_on_one_thread_then_on_another(loop):
         await state["protocol"].lost
         state["server"].close()
         await state["server"].wait_closed()
-        await asyncio.sleep(0.005)
+        await accepting.all_lost()
 
     loop.run_until_complete(asyncio.wait_for(start(), PATIENCE))
     raised = []

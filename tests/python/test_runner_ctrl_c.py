@@ -140,20 +140,22 @@ def test_ctrl_c_interrupts_a_busy_stream_of_callbacks(loop):
 
 
 def test_ctrl_c_during_server_traffic_leaves_run_forever(loop):
-    from support import LOOPBACK, Echo
+    from support import LOOPBACK, Accepting, Echo
 
     class PingPong(Echo):
         def connection_made(self, transport):
             super().connection_made(transport)
             transport.write(b"x")
 
-    async def start():
-        server = await loop.create_server(PingPong, LOOPBACK, 0)
-        transport, _ = await loop.create_connection(
-            Echo, *server.sockets[0].getsockname())
-        return server, transport
+    accepting = Accepting(PingPong)
 
-    server, transport = loop.run_until_complete(start())
+    async def start():
+        server = await loop.create_server(accepting, LOOPBACK, 0)
+        transport, protocol = await loop.create_connection(
+            Echo, *server.sockets[0].getsockname())
+        return server, transport, protocol
+
+    server, transport, protocol = loop.run_until_complete(start())
     killer = threading.Timer(0.02, interrupt)
     killer.start()
     with pytest.raises(KeyboardInterrupt):
@@ -164,7 +166,8 @@ def test_ctrl_c_during_server_traffic_leaves_run_forever(loop):
         transport.abort()
         server.close()
         await server.wait_closed()
-        await asyncio.sleep(0.01)
+        await accepting.all_lost()
+        await protocol.lost
 
     loop.run_until_complete(stop())
 

@@ -11,8 +11,8 @@ import warnings
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Echo, Recorder, recv_exactly,
-                     recv_until_eof, settle, tcp_pair, until)
+from support import (LOOPBACK, PATIENCE, Accepting, Echo, Recorder,
+                     recv_exactly, recv_until_eof, settle, tcp_pair, until)
 
 pytestmark = pytest.mark.stream
 
@@ -36,30 +36,6 @@ async def connect(loop, address):
 async def close(server):
     server.close()
     await asyncio.wait_for(server.wait_closed(), PATIENCE)
-
-
-class Accepting:
-    """A protocol factory that keeps what it made."""
-
-    def __init__(self, protocol=Echo):
-        self.protocol = protocol
-        self.made = []
-
-    def __call__(self):
-        protocol = self.protocol()
-        self.made.append(protocol)
-        return protocol
-
-    async def count(self, number):
-        await until(lambda: len([p for p in self.made if p.transport])
-                    >= number, f"{number} connections")
-        return self.made
-
-    async def end(self):
-        for protocol in self.made:
-            if protocol.transport is not None:
-                protocol.transport.abort()
-        await asyncio.gather(*(p.lost for p in self.made))
 
 
 async def test_server_accepts_and_serves(loop):

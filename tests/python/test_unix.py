@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from support import PATIENCE, Echo, Recorder, recv_exactly
+from support import PATIENCE, Accepting, Echo, Recorder, recv_exactly
 
 pytestmark = pytest.mark.stream
 
@@ -49,13 +49,14 @@ async def test_server_and_client_talk(loop, path):
 
 
 async def exchange(loop, path):
-    server = await loop.create_unix_server(Echo, path)
+    accepting = Accepting()
+    server = await loop.create_unix_server(accepting, path)
     transport, protocol = await loop.create_unix_connection(Recorder, path)
     transport.write(b"x")
     assert await protocol.received(1) == b"x"
     transport.close()
     await protocol.lost
-    await asyncio.sleep(0.005)
+    await accepting.all_lost()
     await close(server)
 
 
@@ -121,13 +122,14 @@ async def test_path_of_a_regular_file_is_refused(loop, path):
 async def test_given_socket_is_listened_on(loop, path):
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(path)
-    server = await loop.create_unix_server(Echo, sock=sock)
+    accepting = Accepting()
+    server = await loop.create_unix_server(accepting, sock=sock)
     transport, protocol = await loop.create_unix_connection(Recorder, path)
     transport.write(b"x")
     assert await protocol.received(1) == b"x"
     transport.close()
     await protocol.lost
-    await asyncio.sleep(0.005)
+    await accepting.all_lost()
     await close(server)
 
 
@@ -203,14 +205,16 @@ async def test_write_eof_works(loop):
 
 async def test_tls_over_a_unix_socket(loop, path, server_context,
                                       client_context):
-    server = await loop.create_unix_server(Echo, path, ssl=server_context)
+    accepting = Accepting()
+    server = await loop.create_unix_server(accepting, path,
+                                           ssl=server_context)
     transport, protocol = await loop.create_unix_connection(
         Recorder, path, ssl=client_context, server_hostname="localhost")
     transport.write(b"secret")
     assert await protocol.received(6) == b"secret"
     transport.close()
     await asyncio.wait_for(protocol.lost, PATIENCE)
-    await asyncio.sleep(0.01)
+    await accepting.all_lost()
     await close(server)
 
 
@@ -262,7 +266,7 @@ async def test_udp_datagrams_work(loop):
         Datagrams, local_addr=("127.0.0.1", 0))
     client, protocol = await loop.create_datagram_endpoint(
         Datagrams, remote_addr=server.get_extra_info("sockname"))
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 12):
         assert isinstance(client, asyncio.DatagramTransport)
     client.sendto(b"ask")
     assert await asyncio.wait_for(protocol.received, PATIENCE) == b"answer"
