@@ -46,6 +46,7 @@ def replace_asyncios_loop(counts):
     """Every usual way to make a loop makes one of ours, and is counted."""
     import asyncio
     import asyncio.unix_events
+
     import rsloop_c
 
     class Loop(rsloop_c.Loop):

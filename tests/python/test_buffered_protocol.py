@@ -6,8 +6,14 @@ import os
 
 import pytest
 
-from support import (PATIENCE, BufferedRecorder, Recorder, settle,
-                     transport_and_peer, until)
+from support import (
+    PATIENCE,
+    BufferedRecorder,
+    Recorder,
+    settle,
+    transport_and_peer,
+    until,
+)
 
 pytestmark = pytest.mark.stream
 

@@ -6,8 +6,7 @@ import socket
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Echo, Recorder, recv_exactly,
-                     tcp_socket_pair)
+from support import LOOPBACK, PATIENCE, Echo, Recorder, recv_exactly, tcp_socket_pair
 
 pytestmark = pytest.mark.stream
 

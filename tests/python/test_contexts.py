@@ -170,7 +170,7 @@ def test_call_exception_handler_runs_in_the_handles_context(loop):
 
 
 def test_protocol_made_by_create_connection_sees_the_callers_context(loop):
-    from support import Recorder, tcp_socket_pair, until
+    from support import Recorder, tcp_socket_pair
     seen = []
 
     class Protocol(Recorder):

@@ -14,6 +14,7 @@ import threading
 import weakref
 
 import pytest
+
 import support
 
 hypothesis = pytest.importorskip("hypothesis")

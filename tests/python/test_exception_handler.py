@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where exceptions of callbacks, tasks and futures go."""
 
-import asyncio
 import gc
 import sys
 

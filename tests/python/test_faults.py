@@ -11,9 +11,21 @@ import struct
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Echo, Recorder, native_threads,
-                     open_fds, reset, resident_kib, run_python, settle,
-                     tcp_socket_pair, transport_and_peer, until)
+from support import (
+    LOOPBACK,
+    PATIENCE,
+    Echo,
+    Recorder,
+    native_threads,
+    open_fds,
+    reset,
+    resident_kib,
+    run_python,
+    settle,
+    tcp_socket_pair,
+    transport_and_peer,
+    until,
+)
 
 LINGER_RESET = struct.pack("ii", 1, 0)
 

@@ -6,8 +6,16 @@ import os
 
 import pytest
 
-from support import (PATIENCE, HalfOpenRecorder, Recorder, recv_until_eof,
-                     reset, settle, tcp_pair, transport_and_peer)
+from support import (
+    PATIENCE,
+    HalfOpenRecorder,
+    Recorder,
+    recv_until_eof,
+    reset,
+    settle,
+    tcp_pair,
+    transport_and_peer,
+)
 
 pytestmark = pytest.mark.stream
 

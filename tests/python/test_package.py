@@ -192,6 +192,7 @@ def test_private_types_cannot_be_made_by_hand(rsloop_c, loop):
 def test_new_without_init_does_not_crash(rsloop_c):
     """Objects whose __init__ never ran, as copy and pickle make them."""
     import warnings
+
     from rsloop_c import _core
     for kind in (rsloop_c.Loop, _core.Handle, _core.TimerHandle,
                  _core.StreamTransport):

@@ -7,8 +7,15 @@ import os
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Recorder, recv_exactly,
-                     recv_until_eof, settle, transport_and_peer)
+from support import (
+    LOOPBACK,
+    PATIENCE,
+    Recorder,
+    recv_exactly,
+    recv_until_eof,
+    settle,
+    transport_and_peer,
+)
 
 pytestmark = pytest.mark.stream
 

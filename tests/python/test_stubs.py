@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 import pytest
+
 import rsloop_c
 
 pytestmark = pytest.mark.slow(150)

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Echo, Recorder, recv_exactly,
-                     tcp_socket_pair)
+from support import LOOPBACK, PATIENCE, Echo, Recorder, recv_exactly, tcp_socket_pair
 
 pytestmark = pytest.mark.stream
 

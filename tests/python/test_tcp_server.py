@@ -11,8 +11,18 @@ import warnings
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Accepting, Echo, Recorder,
-                     recv_exactly, recv_until_eof, settle, tcp_pair, until)
+from support import (
+    LOOPBACK,
+    PATIENCE,
+    Accepting,
+    Echo,
+    Recorder,
+    recv_exactly,
+    recv_until_eof,
+    settle,
+    tcp_pair,
+    until,
+)
 
 pytestmark = pytest.mark.stream
 

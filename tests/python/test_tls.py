@@ -9,8 +9,17 @@ import sys
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Echo, Recorder, recv_exactly, reset,
-                     settle, tcp_socket_pair, until)
+from support import (
+    LOOPBACK,
+    PATIENCE,
+    Echo,
+    Recorder,
+    recv_exactly,
+    reset,
+    settle,
+    tcp_socket_pair,
+    until,
+)
 
 pytestmark = pytest.mark.stream
 

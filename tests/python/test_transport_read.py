@@ -8,8 +8,16 @@ import warnings
 
 import pytest
 
-from support import (PATIENCE, HalfOpenRecorder, Recorder, reset, settle,
-                     tcp_pair, transport_and_peer, turns)
+from support import (
+    PATIENCE,
+    HalfOpenRecorder,
+    Recorder,
+    reset,
+    settle,
+    tcp_pair,
+    transport_and_peer,
+    turns,
+)
 
 pytestmark = pytest.mark.stream
 
@@ -406,6 +414,7 @@ async def test_transport_is_released_after_connection_lost(loop):
 
 async def test_unclosed_transport_warns_when_collected(loop):
     import gc
+
     from support import tcp_socket_pair
     ours, peer = tcp_socket_pair()
     transport, protocol = await loop.create_connection(Recorder, sock=ours)

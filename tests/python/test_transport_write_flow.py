@@ -7,9 +7,18 @@ import os
 
 import pytest
 
-from support import (PATIENCE, HalfOpenRecorder, Recorder, recv_exactly,
-                     recv_until_eof, reset, settle, transport_and_peer, turns,
-                     until)
+from support import (
+    PATIENCE,
+    HalfOpenRecorder,
+    Recorder,
+    recv_exactly,
+    recv_until_eof,
+    reset,
+    settle,
+    transport_and_peer,
+    turns,
+    until,
+)
 
 pytestmark = pytest.mark.stream
 
