@@ -69,6 +69,7 @@ enum {
     URING_CANCELLING = 2u,    /* its cancel is under way */
     URING_POLLOUT_ARMED = 4u, /* poll for room to write */
     URING_IN_STEAL_SET = 8u,  /* the runtime thread's epoll set has the fd */
+    URING_FRESH = 16u,        /* armed, and nothing has been received yet */
 };
 
 /* Provided buffers. `lent` ones are with the owner of their chunk. */

@@ -70,7 +70,7 @@ arm_recv(uring_backend *backend, rsl_conn *conn)
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUF_GROUP;
     sqe->user_data = uring_data(URING_OP_RECV, conn->id);
-    conn->io_flags |= URING_ARMED;
+    conn->io_flags |= URING_ARMED | URING_FRESH;
     return true;
 }
 

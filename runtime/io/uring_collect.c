@@ -81,6 +81,31 @@ collector_end_read(collector *self, rsl_conn *conn, int result)
     }
 }
 
+/* A reset that arrives behind bytes, before the receive is armed or before its
+ * task work runs, may belong to the one readiness that was found when it was
+ * armed: the kernel then receives once and waits for a wake-up that has been.
+ * (For an EOF it looks again.) So look where the first bytes of an arming end.
+ */
+static void
+collector_first_recv(collector *self, rsl_conn *conn, unsigned flags)
+{
+    char byte;
+
+    if ((flags & IORING_CQE_F_MORE) == 0 ||
+        (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0) {
+        return; /* the kernel goes on by itself, or we arm again */
+    }
+    conn->io_flags &= ~(unsigned)URING_FRESH;
+    if (recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+        errno != EAGAIN && errno != EINTR) {
+        int code = errno;
+
+        collector_flush(self); /* its bytes come first */
+        collector_end_read(self, conn, -code);
+        uring_want_conn(self->backend, conn); /* to cancel */
+    }
+}
+
 static void
 collector_recv(collector *self, const struct io_uring_cqe *cqe)
 {
@@ -97,6 +122,9 @@ collector_recv(collector *self, const struct io_uring_cqe *cqe)
             collector_append(
                 self, conn,
                 uring_bufs_lend(backend, number, (size_t)cqe->res));
+            if ((conn->io_flags & URING_FRESH) != 0) {
+                collector_first_recv(self, conn, cqe->flags);
+            }
         }
     }
     if (conn == NULL || (cqe->flags & IORING_CQE_F_MORE) != 0) {
