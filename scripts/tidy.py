@@ -146,9 +146,7 @@ def main(arguments: list[str]) -> int:
         elif number > allowed[what]:
             faults.append(f"{what}: {number}, recorded are {allowed[what]}")
     shrunk = {
-        what: number
-        for what, number in allowed.items()
-        if beyond.get(what, 0) < number
+        what: number for what, number in allowed.items() if beyond.get(what, 0) < number
     }
     if arguments == ["--update"]:
         kept = {w: min(n, beyond[w]) for w, n in allowed.items() if w in beyond}

@@ -120,17 +120,13 @@ class Loop(
         if threading.current_thread() is not threading.main_thread():
             return None
         try:
-            return signal.set_wakeup_fd(
-                self._csock.fileno(), warn_on_full_buffer=False
-            )
+            return signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
         except ValueError:  # a subinterpreter's main thread
             return None
 
     def _unwatch_signals(self, old_wakeup_fd):
         # With handlers of its own the loop keeps the fd, as asyncio does.
-        if old_wakeup_fd is None or (
-            old_wakeup_fd == -1 and self._signal_handlers
-        ):
+        if old_wakeup_fd is None or (old_wakeup_fd == -1 and self._signal_handlers):
             return
         try:
             signal.set_wakeup_fd(old_wakeup_fd)
@@ -223,9 +219,7 @@ class Loop(
             ssl_handshake_timeout=ssl_handshake_timeout,
             **timeouts,
         )
-        self._make_socket_transport(
-            rawsock, ssl_protocol, extra=extra, server=server
-        )
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
 
     async def _sendfile_native(self, transp, file, offset, count):
@@ -236,9 +230,7 @@ class Loop(
         # can be watched beside it.
         sock = transp._sock.dup()
         try:
-            return await self.sock_sendfile(
-                sock, file, offset, count, fallback=False
-            )
+            return await self.sock_sendfile(sock, file, offset, count, fallback=False)
         finally:
             self._remove_writer(sock.fileno())
             sock.close()

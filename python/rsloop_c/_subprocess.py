@@ -91,6 +91,4 @@ class SubprocessMixin:
         try:
             self._child_watcher_callback(pid, returncode, transp)
         except RuntimeError:
-            logger.warning(
-                "Loop %r that handles pid %r is closed", self, pid
-            )
+            logger.warning("Loop %r that handles pid %r is closed", self, pid)
