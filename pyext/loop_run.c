@@ -265,6 +265,7 @@ loop_run_ready(LoopObject *self)
             pyrsl_raise(RSL_FORKED, NULL);
             return -1;
         }
+        rsl_runtime_flush_stale(self->rt, &self->sink);
     }
     return 0;
 }

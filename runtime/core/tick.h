@@ -45,6 +45,10 @@
  * but not longer than this: accepts, watches and writability wait as well. */
 #define RSL_STICKY_POLL_NS 5000000
 
+/* Output waits for the end of the turn, but not longer than this: 64 callbacks
+ * of 20 us each would add a millisecond to the first one's answer. */
+#define RSL_WRITE_AGE_NS 100000
+
 /* At most this much at one holding of the token. */
 #define RSL_STEAL_BUDGET (256u << 10)
 

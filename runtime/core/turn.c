@@ -280,3 +280,21 @@ rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
     }
     rt->flush_sink = &rt->post_sink;
 }
+
+/* The list is in the order in which the queues became non-empty, so its head
+ * has waited longest. */
+void
+rsl_runtime_flush_stale(rsl_runtime *rt, rsl_sink *sink)
+{
+    const rsl_conn *oldest;
+
+    if (rsl_list_is_empty(&rt->dirty)) {
+        return;
+    }
+    oldest = RSL_LIST_ENTRY(rt->dirty.next, rsl_conn, dirty_link);
+    if (rsl_clock_now_ns() - oldest->oldest_write_ns < RSL_WRITE_AGE_NS) {
+        return;
+    }
+    rsl_runtime_flush(rt, sink);
+    turn_settle(rt, sink);
+}

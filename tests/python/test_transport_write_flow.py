@@ -4,6 +4,7 @@
 import array
 import asyncio
 import os
+import time
 
 import pytest
 
@@ -499,3 +500,21 @@ async def test_full_duplex_streams_do_not_block_each_other(loop):
 async def test_can_write_eof_is_true(loop):
     async with transport_and_peer() as (transport, _, _):
         assert transport.can_write_eof() is True
+
+
+async def test_output_leaves_before_a_long_turn_has_ended(loop):
+    """What one callback wrote does not wait for the slow ones after it."""
+    async with transport_and_peer() as (transport, _, peer):
+        peer.setblocking(False)
+        seen = loop.create_future()
+
+        def look():
+            try:
+                seen.set_result(peer.recv(100))
+            except BlockingIOError as exc:
+                seen.set_exception(exc)
+
+        loop.call_soon(transport.write, b"early")
+        loop.call_soon(time.sleep, 0.002)
+        loop.call_soon(look)
+        assert await seen == b"early"

@@ -58,8 +58,9 @@ rsl_status rsl_runtime_new(const rsl_config *config, rsl_runtime **out,
                            rsl_err *err);
 
 /* Close every fd and join the runtime thread (which never blocks long).
- * Open conns and listeners are closed. Idempotent. Afterwards only post, wake, drain, info, is_forked and free may be called. In a forked
- * child only this process's copies of the fds are closed. */
+ * Open conns and listeners are closed. Idempotent. Afterwards only post, wake,
+ * drain, info, is_forked and free may be called. In a forked child only this
+ * process's copies of the fds are closed. */
 void rsl_runtime_close(rsl_runtime *rt);
 
 /* Close if that was not done, and discard the mailbox. */
@@ -115,6 +116,10 @@ void rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending);
 /* End of the turn: send what was queued. Failures come as RSL_EV_SENT
  * through `sink`, now or from the next collect. Calls hooks. */
 void rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink);
+
+/* Between callbacks: the same, at once, when the oldest queued byte has waited
+ * for about 100 us, so that a long turn does not hold everybody's answers. */
+void rsl_runtime_flush_stale(rsl_runtime *rt, rsl_sink *sink);
 
 /* Figures; any field may be a moment old. Any thread. */
 void rsl_runtime_info(const rsl_runtime *rt, rsl_info *out);
