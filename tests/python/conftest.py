@@ -31,6 +31,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--hang-seconds", type=float, default=20,
         help="a test that runs longer hangs: its stacks are dumped, it fails")
+    try:
+        parser.addini("timeout", "of pytest-timeout; here without effect")
+    except ValueError:
+        pass             # pytest-timeout is there
 
 
 def pytest_configure(config):
@@ -80,19 +84,33 @@ def pytest_generate_tests(metafunc):
     if "flavour" not in metafunc.fixturenames:
         return
     params = []
-    is_stream = metafunc.definition.get_closest_marker("stream")
-    worse = metafunc.definition.get_closest_marker("asyncio_is_worse")
     for flavour in metafunc.config.flavours:
-        if flavour.takeover and not is_stream:
-            continue
-        if worse and not flavour.ours:
-            continue
         marks = []
         if flavour.backend == "io_uring" and metafunc.config.no_ring:
             marks.append(pytest.mark.skip(
                 reason=f"io_uring_setup: {metafunc.config.no_ring}"))
         params.append(pytest.param(flavour, id=flavour.id, marks=marks))
     metafunc.parametrize("flavour", params)
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = [item for item in items if _is_wanted(item)]
+    chosen = set(wanted)
+    config.hook.pytest_deselected(
+        items=[item for item in items if item not in chosen])
+    items[:] = wanted
+
+
+def _is_wanted(item):
+    callspec = getattr(item, "callspec", None)
+    flavour = callspec and callspec.params.get("flavour")
+    if flavour is None:
+        return True
+    if flavour.takeover:
+        return item.get_closest_marker("stream") is not None
+    if not flavour.ours:
+        return item.get_closest_marker("asyncio_is_worse") is None
+    return True
 
 
 @pytest.fixture

@@ -72,8 +72,7 @@ async def test_cancelled_lookup_leaves_nothing_behind(loop):
     task = loop.create_task(loop.getaddrinfo("localhost", 80))
     await asyncio.sleep(0)
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await asyncio.gather(task, return_exceptions=True)
     assert await loop.getaddrinfo("127.0.0.1", 80)
 
 

@@ -87,7 +87,7 @@ async def test_any_bytes_like_can_be_written(loop, data):
 async def test_what_is_not_bytes_like_is_a_type_error(loop, data):
     async with transport_and_peer() as (transport, _, _):
         with pytest.raises(TypeError,
-                           match="data argument must be a bytes-like object"):
+                           match="data argument must be a bytes"):
             transport.write(data)
 
 
@@ -166,7 +166,7 @@ async def test_writelines_of_nothing_sends_nothing(loop):
         assert await recv_exactly(peer, 1) == b"x"
 
 
-@pytest.mark.parametrize("wrong", [[b"fine", "text"], [None], 5])
+@pytest.mark.parametrize("wrong", [[b"fine", "text"], [5], 5])
 async def test_writelines_of_what_is_not_bytes_is_a_type_error(loop, wrong):
     async with transport_and_peer() as (transport, _, _):
         with pytest.raises(TypeError):
