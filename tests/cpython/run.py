@@ -245,7 +245,7 @@ def run_module(module, loop, keyword, log):
 
 def run_loop(loop, names, keyword, exclusions, folder):
     total = collections.Counter()
-    unexpected, listed = [], []
+    unexpected, listed, better = [], [], []
     with_loop = 0
     for module in names:
         path = os.path.join(folder, f"{loop}-{module}.log")
@@ -260,6 +260,9 @@ def run_loop(loop, names, keyword, exclusions, folder):
                 unexpected.append((test, outcomes[test]))
             else:
                 listed.append((test, reason))
+        better += [test for test, how in outcomes.items() if how == "ok"
+                   and loop != "asyncio"
+                   and reason_of(test, loop, exclusions)]
         print(f"  {module:28} {len(outcomes):4} tests"
               + (f", {len(bad)} bad" if bad else ""), flush=True)
     print(f"{loop}: " + ", ".join(
@@ -270,6 +273,8 @@ def run_loop(loop, names, keyword, exclusions, folder):
             unexpected.append(("no test made a loop of ours", "error"))
     for test, reason in listed:
         print(f"  excluded: {test}  # {reason}")
+    for test in better:
+        print(f"  excluded, but passes: {test}")
     for test, how in unexpected:
         print(f"  {how.upper()}: {test}")
     return total, unexpected
