@@ -265,11 +265,11 @@ def test_sleeps_wake_in_order(loop):
 
 def test_timers_survive_from_one_run_to_the_next(loop):
     seen = []
-    loop.call_later(0.004, seen.append, "kept")
+    loop.call_later(0.05, seen.append, "kept")
     loop.stop()
     loop.run_forever()
     assert seen == []
-    loop.call_later(0.008, loop.stop)
+    loop.call_later(0.08, loop.stop)
     loop.run_forever()
     assert seen == ["kept"]
 
