@@ -161,6 +161,8 @@ bool uring_arm(uring_backend *backend);
 /* [T] Cancel the operation `data`; when this returns, the kernel has dropped
  * its reference to the file. */
 void uring_cancel_now(uring_backend *backend, uint64_t data);
+/* Whether the last completion of `data` is in the ring. */
+bool uring_is_over(uring_backend *backend, uint64_t data);
 rsl_status uring_conn_add(rsl_backend *base, rsl_conn *conn);
 void uring_conn_remove(rsl_backend *base, rsl_conn *conn);
 rsl_status uring_read_start(rsl_backend *base, rsl_conn *conn);

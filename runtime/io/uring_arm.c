@@ -204,9 +204,8 @@ uring_arm(uring_backend *backend)
     return all;
 }
 
-/* Whether the last completion of `data` is in the ring. */
-static bool
-cancel_is_done(uring_backend *backend, uint64_t data)
+bool
+uring_is_over(uring_backend *backend, uint64_t data)
 {
     struct io_uring_cqe *cqe;
     unsigned head;
@@ -241,7 +240,7 @@ uring_cancel_now(uring_backend *backend, uint64_t data)
     for (int i = 0; i < CANCEL_ENTERS; i++) {
         int result = uring_enter(backend, 0, 0);
 
-        if (cancel_is_done(backend, data) || result == -EEXIST) {
+        if (uring_is_over(backend, data) || result == -EEXIST) {
             return;
         }
     }

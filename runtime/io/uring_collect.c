@@ -81,29 +81,33 @@ collector_end_read(collector *self, rsl_conn *conn, int result)
     }
 }
 
-/* A reset that arrives behind bytes, before the receive is armed or before its
- * task work runs, may belong to the one readiness that was found when it was
- * armed: the kernel then receives once and waits for a wake-up that has been.
- * (For an EOF it looks again.) So look where the first bytes of an arming end.
- */
+/* An end that arrives behind bytes before the receive is armed, or before its
+ * task work runs, may belong to the one readiness that arming found: the kernel
+ * then receives once and waits for a wake-up that has been. It looks again only
+ * for a TCP peer's EOF; not for a reset, nor for the EOF of a unix socket. So
+ * look where the first bytes of an arming end. */
 static void
 collector_first_recv(collector *self, rsl_conn *conn, unsigned flags)
 {
     char byte;
+    int end;
 
     if ((flags & IORING_CQE_F_MORE) == 0 ||
         (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0) {
         return; /* the kernel goes on by itself, or we arm again */
     }
     conn->io_flags &= ~(unsigned)URING_FRESH;
-    if (recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-        errno != EAGAIN && errno != EINTR) {
-        int code = errno;
-
-        collector_flush(self); /* its bytes come first */
-        collector_end_read(self, conn, -code);
-        uring_want_conn(self->backend, conn); /* to cancel */
+    end = (int)recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (end < 0) {
+        end = -errno;
     }
+    if (end > 0 || end == -EAGAIN ||
+        uring_is_over(self->backend, uring_data(URING_OP_RECV, conn->id))) {
+        return; /* not the end, or its own completion tells which one */
+    }
+    collector_flush(self); /* its bytes come first */
+    collector_end_read(self, conn, end);
+    uring_want_conn(self->backend, conn); /* to cancel */
 }
 
 static void

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A peer that sends and resets before anybody has looked: the bytes arrive,
-and then the end."""
+"""A peer that sends and ends before anybody has looked: the bytes arrive, and
+then the end."""
 
 import socket
 
@@ -33,7 +33,33 @@ async def test_reset_before_accept_is_noticed(loop, size):
         await support.until(protocol.lost.done, f"the end after {protocol.calls}")
         assert protocol.calls[0] == "made"
         assert protocol.calls[-1] == "lost"
-        assert isinstance(protocol.lost_with, (ConnectionError, type(None)))
+        assert isinstance(protocol.lost_with, ConnectionResetError)
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.stream
+@pytest.mark.parametrize("size", SIZES)
+async def test_unix_eof_before_accept_is_noticed(loop, tmp_path, size):
+    protocols = []
+
+    def make():
+        protocols.append(support.Recorder())
+        return protocols[-1]
+
+    path = str(tmp_path / "socket")
+    server = await loop.create_unix_server(make, path)
+    count = 60
+    for _ in range(count):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.sendall(b"x" * size)
+    await support.until(lambda: len(protocols) == count, "all connections")
+    for protocol in protocols:
+        await support.until(protocol.lost.done, f"the end after {protocol.calls}")
+        assert len(protocol.data) == size
+        assert protocol.calls[-2:] == ["eof", "lost"]
+        assert protocol.lost_with is None
     server.close()
     await server.wait_closed()
 
