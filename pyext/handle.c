@@ -340,7 +340,8 @@ pyrsl_handle_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 int
 pyrsl_handle_types(PyObject *module, module_state *st)
 {
-    if (pyrsl_layout_check(st->AsyncioHandle, handle_places, sizeof(HandleObject))
+    if (pyrsl_layout_check(st->AsyncioHandle, handle_places,
+                           sizeof(HandleObject))
             < 0
         || !layout_weakrefs_known((PyTypeObject *)st->AsyncioHandle)
         || pyrsl_layout_check(st->AsyncioTimerHandle, timer_places,

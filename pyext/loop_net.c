@@ -222,8 +222,8 @@ loop_remove_watch(LoopObject *self, PyObject *object, unsigned bit)
     if (watch_cancel(handle) < 0) {
         return NULL;
     }
-    /* In a forked child the poll set is the parent's: nothing to undo there, and
-     * close() has to work. */
+    /* In a forked child the poll set is the parent's: nothing to undo there,
+     * and close() has to work. */
     if (status != RSL_OK && status != RSL_FORKED) {
         return pyrsl_raise(status, &err);
     }

@@ -191,8 +191,8 @@ loop_post_handle(LoopObject *self, PyObject *handle)
     return 0;
 }
 
-/* Takes `handle`: to the ready queue from the loop's own thread, or while nobody
- * runs the loop, which is asyncio's order; else through the mailbox. */
+/* Takes `handle`: to the ready queue from the loop's own thread, or while
+ * nobody runs the loop, which is asyncio's order; else through the mailbox. */
 static int
 loop_push_or_post(LoopObject *self, PyObject *handle)
 {

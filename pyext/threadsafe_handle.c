@@ -27,7 +27,7 @@ static atomic_uint waiters;
 
 /* Pairs with threadsafe_wait(): here `running` is cleared, then `waiters` read;
  * there `waiters` is raised, then `running` read. All seq_cst: either we see
- * the waiter and broadcast under its lock, or it sees that the run has ended. */
+ * the waiter and broadcast under its lock, or it sees that the run ended. */
 static void
 threadsafe_run_ended(ThreadSafeHandleObject *self)
 {

@@ -91,8 +91,8 @@ unsigned rsl_conn_gather(const rsl_conn *conn, struct iovec *iov, unsigned max);
 /* Outcome of a batched send of this conn: consumes `sent` bytes of the queue,
  * returns loans. `status` is RSL_OK, RSL_AGAIN (the socket is full, maybe after
  * taking a part: arms writing) or RSL_OS with `code`. Emits RSL_EV_SENT through
- * rt->flush_sink when the stream is broken; who waits for room has had RSL_AGAIN
- * and is given RSL_EV_WRITABLE. */
+ * rt->flush_sink when the stream is broken; who waits for room has had
+ * RSL_AGAIN and is given RSL_EV_WRITABLE. */
 void rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code);
 
 /* [T] Finish every conn in rt->closing. core/ calls it whenever the loop

@@ -87,8 +87,8 @@ void rsl_conn_discard_writes(rsl_conn *conn);
 /* shutdown(SHUT_WR); the queue must be empty. */
 rsl_status rsl_conn_shutdown_write(rsl_conn *conn, rsl_err *err);
 
-/* TCP_NODELAY. Every TCP stream wants it: sends are already gathered, so Nagle's
- * wait would only add the peer's delayed ACK. No other socket minds. */
+/* TCP_NODELAY. Every TCP stream wants it: sends are already gathered, so
+ * Nagle's wait would only add the peer's delayed ACK. No other socket minds. */
 void rsl_sockopt_nodelay(int fd);
 
 /* Close. The handle is dead on return and no event will carry its id; the fd
