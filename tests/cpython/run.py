@@ -78,6 +78,9 @@ def worker(module, keyword, excluded, report):
         replace_asyncios_loop(counts)
 
     class Result(unittest.TextTestResult):
+        # 3.12.1 stops skipped tests that it never started.
+        loops_before, outcome = 0, "ok"
+
         def startTest(self, test):
             super().startTest(test)
             self.loops_before = counts["loops"]
@@ -237,7 +240,12 @@ def run_module(module, loop, keyword, log):
             return outcomes, loops
         name = started or f"{PACKAGE}.{module}"
         # faulthandler's exit is 1; a signal's is negative.
-        outcomes[name] = "crash" if how != "timeout" and how < 0 else "hang"
+        if how != "timeout" and how < 0:
+            outcomes[name] = "crash"
+        elif how == "timeout" or started:
+            outcomes[name] = "hang"
+        else:
+            outcomes[name] = "error"     # the module cannot be loaded
         done.append(name)
         if started is None or how == "timeout":
             return outcomes, loops
