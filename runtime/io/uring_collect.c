@@ -45,7 +45,8 @@ collector_flush(collector *self)
 static void
 collector_append(collector *self, rsl_conn *conn, rsl_chunk *chunk)
 {
-    if (self->conn != conn || self->bytes + chunk->len > URING_EVENT_BYTES_MAX) {
+    if (self->conn != conn
+        || self->bytes + chunk->len > URING_EVENT_BYTES_MAX) {
         collector_flush(self);
         self->conn = conn;
         self->head = chunk;
