@@ -15,10 +15,12 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 
 PATIENCE = 10.0          # seconds to wait for what must happen
 LOOPBACK = "127.0.0.1"
 SYS_IO_URING_SETUP = 425
+ENVIRON_LOCK = threading.Lock()     # tests make loops on several threads
 
 
 # --- flavours of loop --------------------------------------------------------
@@ -44,7 +46,8 @@ class Flavour:
         if not self.ours:
             return asyncio.SelectorEventLoop()
         import rsloop_c
-        with environ(RSLOOP_C_TAKEOVER="always" if self.takeover else "auto"):
+        with ENVIRON_LOCK, environ(
+                RSLOOP_C_TAKEOVER="always" if self.takeover else "auto"):
             return rsloop_c.new_event_loop(backend=self.backend)
 
     @property
