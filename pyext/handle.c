@@ -364,9 +364,10 @@ pyrsl_handle_types(PyObject *module, module_state *st)
                : pyrsl_threadsafe_handle_type(module, st);
 }
 
-PyObject *
-pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
-                 PyObject *args, PyObject *context)
+/* Not yet tracked by the garbage collector. */
+static PyObject *
+handle_make(LoopObject *loop, PyTypeObject *type, PyObject *callback,
+            PyObject *args, PyObject *context)
 {
     context = context == NULL ? PyContext_CopyCurrent() : Py_NewRef(context);
     if (context == NULL) {
@@ -414,9 +415,80 @@ pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
     else {
         self->source_traceback = Py_NewRef(Py_None);
     }
-    PyObject_GC_Track(self);
     return (PyObject *)self;
 }
+
+PyObject *
+pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
+                 PyObject *args, PyObject *context)
+{
+    PyObject *self = handle_make(loop, type, callback, args, context);
+    if (self != NULL) {
+        PyObject_GC_Track(self);
+    }
+    return self;
+}
+
+/* --- In the ready queue --- */
+
+#ifdef Py_GIL_DISABLED
+/* There the collector stops the world and looks at all objects, tracked or
+ * not, and reference counts are split between threads. */
+PyObject *
+pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
+                        PyObject *callback, PyObject *args, PyObject *context)
+{
+    return pyrsl_handle_new(loop, type, callback, args, context);
+}
+
+void
+pyrsl_handle_leave_queue(LoopObject *Py_UNUSED(loop), PyObject *handle)
+{
+    Py_DECREF(handle);
+}
+
+int
+pyrsl_handle_traverse_queued(LoopObject *Py_UNUSED(loop), PyObject *handle,
+                             visitproc visit, void *arg)
+{
+    Py_VISIT(handle);
+    return 0;
+}
+#else
+PyObject *
+pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
+                        PyObject *callback, PyObject *args, PyObject *context)
+{
+    return handle_make(loop, type, callback, args, context);
+}
+
+void
+pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle)
+{
+    /* Somebody kept it, maybe in a cycle through its own callback. */
+    if (Py_REFCNT(handle) > 1 && pyrsl_handle_is_ours(loop->st, handle)
+        && !PyObject_GC_IsTracked(handle)) {
+        PyObject_GC_Track(handle);
+    }
+    Py_DECREF(handle);
+}
+
+int
+pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
+                             visitproc visit, void *arg)
+{
+    if (!pyrsl_handle_is_ours(loop->st, handle)
+        || PyObject_GC_IsTracked(handle)) {
+        Py_VISIT(handle);
+        return 0;
+    }
+    /* Ours alone: its references are as good as the loop's own. Shared: the
+     * other owner may be alive, so they count as held from outside. */
+    return Py_REFCNT(handle) == 1
+               ? pyrsl_handle_traverse((HandleObject *)handle, visit, arg)
+               : 0;
+}
+#endif
 
 int
 pyrsl_handle_is_cancelled(const module_state *st, PyObject *handle)

@@ -45,6 +45,21 @@ PyObject *pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
                            PyObject *callback, PyObject *args,
                            PyObject *context);
 
+/* The same for a Handle that goes straight into the ready queue. As long as the
+ * queue alone has it, the loop answers to the garbage collector for what it
+ * refers to, and the collector has an object less to look at for each pending
+ * callback. pyrsl_handle_leave_queue() ends that. */
+PyObject *pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
+                                  PyObject *callback, PyObject *args,
+                                  PyObject *context);
+
+/* Takes the queue's reference to `handle`, which leaves it. */
+void pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle);
+
+/* tp_traverse of the queue's reference to `handle`. */
+int pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
+                                 visitproc visit, void *arg);
+
 /* Free the Handles that the loop keeps for reuse. */
 void pyrsl_handle_free_list_clear(LoopObject *loop);
 

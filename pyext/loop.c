@@ -146,7 +146,7 @@ loop_drop_ready(LoopObject *self)
         rsl_event event = pyrsl_ready_take(&self->ready);
         switch (rsl_tag_kind(event.tag)) {
         case RSL_EV_CALL:
-            Py_DECREF((PyObject *)event.u.ptr);
+            pyrsl_handle_leave_queue(self, event.u.ptr);
             break;
         case RSL_EV_MESSAGE: {
             rsl_msg *msg = event.u.ptr;
@@ -244,7 +244,11 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
         rsl_event event
             = self->ready.ring[(self->ready.head + i) & self->ready.mask];
         if (rsl_tag_kind(event.tag) == RSL_EV_CALL) {
-            Py_VISIT((PyObject *)event.u.ptr);
+            int status = pyrsl_handle_traverse_queued(self, event.u.ptr,
+                                                      visit, arg);
+            if (status != 0) {
+                return status;
+            }
         }
     }
     int status = pyrsl_dns_traverse(self, visit, arg);

@@ -223,7 +223,7 @@ loop_run_event(LoopObject *self, rsl_event event)
     case RSL_EV_CALL: {
         PyObject *handle = event.u.ptr;
         status = loop_run_call(self, handle);
-        Py_DECREF(handle);
+        pyrsl_handle_leave_queue(self, handle);
         self->callbacks++;
         break;
     }

@@ -52,8 +52,8 @@ pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
                      PyObject *context)
 {
     PyObject *handle
-        = pyrsl_handle_new(self, self->st->HandleType, callback,
-                           Py_NewRef(args), context);
+        = pyrsl_handle_new_queued(self, self->st->HandleType, callback,
+                                  Py_NewRef(args), context);
     return handle == NULL ? -1 : loop_push_handle(self, handle);
 }
 
@@ -122,7 +122,8 @@ loop_make_call(LoopObject *self, const pyrsl_params *params,
     PyTypeObject *type = params == &call_soon_params
                              ? self->st->HandleType
                              : self->st->ThreadSafeHandleType;
-    return pyrsl_handle_new(self, type, call.args[0], rest, call.context);
+    return pyrsl_handle_new_queued(self, type, call.args[0], rest,
+                                   call.context);
 }
 
 PyDoc_STRVAR(loop_call_soon_doc,
