@@ -107,7 +107,7 @@ def test_runner_restores_the_sigint_handler(flavour):
 
 def test_ctrl_c_leaves_run_forever_of_a_loop_run_by_hand(loop):
     killer = threading.Timer(0.02, interrupt)
-    killer.start()
+    loop.call_soon(killer.start)  # on a slow machine it comes at once
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
     killer.join()
@@ -133,7 +133,7 @@ def test_ctrl_c_interrupts_a_busy_stream_of_callbacks(loop):
 
     again()
     killer = threading.Timer(0.01, interrupt)
-    killer.start()
+    loop.call_soon(killer.start)  # on a slow machine it comes at once
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
     killer.join()
@@ -157,7 +157,7 @@ def test_ctrl_c_during_server_traffic_leaves_run_forever(loop):
 
     server, transport, protocol = loop.run_until_complete(start())
     killer = threading.Timer(0.02, interrupt)
-    killer.start()
+    loop.call_soon(killer.start)  # on a slow machine it comes at once
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
     killer.join()
