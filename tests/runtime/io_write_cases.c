@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/runtime_impl.h"
+#include "io_cases.h"
+#include "net/conn_impl.h"
+
+enum { BATCH = 12 };
+
+static uint8_t big[4 << 20];
+
+static void
+small_buffers(io_stream *stream)
+{
+    int size = 4096;
+
+    assert_int_equal(setsockopt(rsl_conn_fd(stream->conn), SOL_SOCKET,
+                                SO_SNDBUF, &size, sizeof size),
+                     0);
+}
+
+static void
+writes_of_a_turn_go_out_at_its_end(void **state)
+{
+    io_loop loop;
+    io_stream stream;
+    char buf[16];
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    io_stream_open(&loop, &stream, true);
+    io_queue(&stream, "ab", 2, 0);
+    io_queue(&stream, "", 0, 1);
+    io_queue(&stream, "cd", 2, 2);
+    assert_int_equal(io_loans[1], 1);
+    assert_int_equal(rsl_conn_backlog(stream.conn), 4);
+    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), -1);
+    rsl_runtime_flush(loop.rt, &loop.sink);
+    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), 4);
+    assert_memory_equal(buf, "abcd", 4);
+    assert_int_equal(rsl_conn_backlog(stream.conn), 0);
+    assert_int_equal(io_loans[0], 1);
+    assert_int_equal(io_loans[2], 1);
+    io_stream_fini(&stream);
+    io_loop_fini(&loop);
+}
+
+static void
+full_socket_is_armed_and_drains(void **state)
+{
+    io_loop loop;
+    io_stream stream;
+    static uint8_t got[sizeof big];
+    size_t total = 0;
+    rsl_err err = {0};
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    io_stream_open(&loop, &stream, true);
+    small_buffers(&stream);
+    for (unsigned i = 0; i < 256; i++) {
+        io_queue(&stream, big + i * (sizeof big / 256), sizeof big / 256, i);
+    }
+    assert_int_equal(rsl_conn_flush(stream.conn, &err), RSL_AGAIN);
+    assert_int_equal(rsl_conn_flush(stream.conn, &err), RSL_AGAIN);
+    while (total < sizeof big) {
+        ssize_t len = io_peer_recv(&stream, got + total, sizeof got - total);
+        total += len > 0 ? (size_t)len : 0;
+        io_loop_turn(&loop, 100000);
+    }
+    assert_memory_equal(got, big, sizeof big);
+    assert_int_equal(rsl_conn_backlog(stream.conn), 0);
+    assert_true(stream.writables > 0);
+    for (unsigned i = 0; i < 256; i++) {
+        assert_int_equal(io_loans[i], 1);
+    }
+    assert_int_equal(stream.conn->write_cap, 0); /* storage was given back */
+    io_stream_fini(&stream);
+    io_loop_fini(&loop);
+}
+
+static void
+batch_reaches_every_peer(void **state)
+{
+    io_loop loop;
+    io_stream streams[BATCH];
+    char buf[16];
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_open(&loop, &streams[i], i % 2 == 0);
+    }
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < BATCH; i++) {
+            io_queue(&streams[i], "one", 3, 2 * i);
+            if (i % 3 == 0) {
+                io_queue(&streams[i], "two", 3, 2 * i + 1);
+            }
+        }
+        io_loop_turn(&loop, 0);
+        io_loop_turn(&loop, 0);
+        for (unsigned i = 0; i < BATCH; i++) {
+            ssize_t wanted = i % 3 == 0 ? 6 : 3;
+            assert_int_equal(io_peer_recv(&streams[i], buf, sizeof buf),
+                             wanted);
+            assert_memory_equal(buf, "onetwo", (size_t)wanted);
+            assert_int_equal(rsl_conn_backlog(streams[i].conn), 0);
+            assert_int_equal(io_loans[2 * i], round + 1);
+        }
+    }
+    for (unsigned i = 0; i < BATCH; i++) {
+        rsl_conn_close(streams[i].conn);
+        io_stream_fini(&streams[i]);
+    }
+    io_loop_fini(&loop);
+}
+
+static void
+batch_with_full_sockets_drains(void **state)
+{
+    io_loop loop;
+    io_stream streams[BATCH];
+    static uint8_t got[1 << 16];
+    size_t total[BATCH] = {0};
+    const size_t size = 1 << 20;
+    unsigned done = 0;
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_open(&loop, &streams[i], i % 2 == 0);
+        small_buffers(&streams[i]);
+        io_queue(&streams[i], big, size, i);
+    }
+    while (done < BATCH) {
+        io_loop_turn(&loop, 1000000);
+        done = 0;
+        for (unsigned i = 0; i < BATCH; i++) {
+            ssize_t len = io_peer_recv(&streams[i], got, sizeof got);
+
+            total[i] += len > 0 ? (size_t)len : 0;
+            done += total[i] == size;
+        }
+    }
+    io_loop_turn(&loop, 0);
+    for (unsigned i = 0; i < BATCH; i++) {
+        assert_int_equal(io_loans[i], 1);
+        io_stream_fini(&streams[i]);
+    }
+    io_loop_fini(&loop);
+}
+
+static void
+batch_tells_who_is_broken(void **state)
+{
+    io_loop loop;
+    io_stream streams[BATCH];
+    char buf[16];
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_open(&loop, &streams[i], false);
+        rsl_conn_read_stop(streams[i].conn);
+        io_queue(&streams[i], "bytes", 5, i);
+    }
+    close(streams[5].peer);
+    streams[5].peer = -1;
+    io_loop_turn(&loop, 0);
+    io_until(&loop, streams[5].sents == 1);
+    assert_int_equal(streams[5].sent_code, EPIPE);
+    assert_int_equal(rsl_conn_backlog(streams[5].conn), 5);
+    assert_int_equal(io_loans[5], 0);
+    for (unsigned i = 0; i < BATCH; i++) {
+        if (i != 5) {
+            assert_int_equal(streams[i].sents, 0);
+            assert_int_equal(io_peer_recv(&streams[i], buf, sizeof buf), 5);
+        }
+        rsl_conn_close(streams[i].conn);
+        assert_int_equal(io_loans[i], 1);
+        io_stream_fini(&streams[i]);
+    }
+    io_loop_fini(&loop);
+}
+
+/* Between the flush and the next wait the ring only has prepared them. */
+static void
+flush_and_close_of_a_prepared_batch(void **state)
+{
+    io_loop loop;
+    io_stream streams[BATCH];
+    char buf[16];
+    rsl_err err = {0};
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_open(&loop, &streams[i], true);
+        io_queue(&streams[i], "first", 5, i);
+    }
+    rsl_runtime_flush(loop.rt, &loop.sink);
+    io_queue(&streams[0], " more", 5, BATCH);
+    assert_int_equal(rsl_conn_flush(streams[0].conn, &err), RSL_OK);
+    assert_int_equal(io_peer_recv(&streams[0], buf, sizeof buf), 10);
+    assert_memory_equal(buf, "first more", 10);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_queue(&streams[i], "again", 5, 100 + i);
+    }
+    rsl_runtime_flush(loop.rt, &loop.sink);
+    rsl_conn_discard_writes(streams[1].conn);
+    rsl_conn_close(streams[2].conn);
+    rsl_conn_close(streams[3].conn);
+    for (unsigned i = 0; i < BATCH; i++) {
+        assert_int_equal(io_loans[i], 1);
+        assert_int_equal(io_loans[100 + i], 1);
+    }
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_fini(&streams[i]);
+    }
+    io_loop_fini(&loop);
+}
+
+static void
+leave_sends_what_was_queued(void **state)
+{
+    io_loop loop;
+    io_stream streams[BATCH];
+    char buf[16];
+    rsl_err err = {0};
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_open(&loop, &streams[i], true);
+        io_queue(&streams[i], "bye", 3, i);
+    }
+    rsl_runtime_leave(loop.rt);
+    for (unsigned i = 0; i < BATCH; i++) {
+        assert_int_equal(io_peer_recv(&streams[i], buf, sizeof buf), 3);
+        assert_int_equal(io_loans[i], 1);
+        io_queue(&streams[i], "out", 3, i);
+        assert_int_equal(rsl_conn_flush(streams[i].conn, &err), RSL_OK);
+        assert_int_equal(io_peer_recv(&streams[i], buf, sizeof buf), 3);
+    }
+    assert_int_equal(rsl_runtime_enter(loop.rt, &err), RSL_OK);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_fini(&streams[i]);
+    }
+    io_loop_fini(&loop);
+}
+
+/* A batch that was sent whole does not keep the loop awake. */
+static void
+loop_sleeps_after_a_batch(void **state)
+{
+    io_loop loop;
+    io_stream streams[BATCH];
+    int64_t start_ns;
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_stream_open(&loop, &streams[i], true);
+    }
+    io_loop_turn(&loop, 0);
+    io_loop_turn(&loop, 0);
+    for (unsigned i = 0; i < BATCH; i++) {
+        io_queue(&streams[i], "x", 1, i);
+    }
+    io_loop_run(&loop);
+    start_ns = rsl_clock_now_ns();
+    io_loop_turn(&loop, 3000000);
+    assert_true(rsl_clock_now_ns() - start_ns >= 3000000);
+    for (unsigned i = 0; i < BATCH; i++) {
+        assert_int_equal(io_loans[i], 1);
+        io_stream_fini(&streams[i]);
+    }
+    io_loop_fini(&loop);
+}
+
+static void
+shutdown_leaves_reading_open(void **state)
+{
+    io_loop loop;
+    io_stream stream;
+    char buf[16];
+    rsl_err err = {0};
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    io_stream_open(&loop, &stream, true);
+    io_queue(&stream, "end", 3, 0);
+    assert_int_equal(rsl_conn_flush(stream.conn, &err), RSL_OK);
+    assert_int_equal(rsl_conn_shutdown_write(stream.conn, &err), RSL_OK);
+    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), 3);
+    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), 0);
+    io_peer_send(&loop, &stream, "still", 5);
+    io_until(&loop, stream.len == 5);
+    io_stream_fini(&stream);
+    io_loop_fini(&loop);
+}
+
+int
+io_run_write_cases(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_of_a_turn_go_out_at_its_end),
+        cmocka_unit_test(full_socket_is_armed_and_drains),
+        cmocka_unit_test(batch_reaches_every_peer),
+        cmocka_unit_test(batch_with_full_sockets_drains),
+        cmocka_unit_test(batch_tells_who_is_broken),
+        cmocka_unit_test(flush_and_close_of_a_prepared_batch),
+        cmocka_unit_test(leave_sends_what_was_queued),
+        cmocka_unit_test(loop_sleeps_after_a_batch),
+        cmocka_unit_test(shutdown_leaves_reading_open),
+    };
+
+    for (size_t i = 0; i < sizeof big; i++) {
+        big[i] = (uint8_t)(i * 31 + (i >> 12));
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
