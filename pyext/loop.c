@@ -50,9 +50,8 @@ loop_sink_emit(rsl_sink *sink, rsl_event event)
     }
 }
 
-/* `value` is None or a str; the environment fills in for None. */
-static int
-loop_backend_choice(PyObject *value, rsl_backend_kind *out)
+int
+pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out)
 {
     const char *name;
     if (value != NULL && value != Py_None) {
@@ -125,7 +124,7 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
         .hooks = {.loan_return = pyrsl_stream_loan_return,
                   .conn_closed = pyrsl_stream_conn_closed},
     };
-    if (loop_backend_choice(backend, &config.backend) < 0
+    if (pyrsl_loop_backend_choice(backend, &config.backend) < 0
         || loop_takeover_choice(&config.takeover) < 0) {
         return NULL;
     }
@@ -431,72 +430,11 @@ static PyGetSetDef loop_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyObject *
-info_dict(const rsl_info *info)
-{
-    return Py_BuildValue(
-        "{s:s, s:s, s:i, s:I, s:i, s:K, s:K, s:K, s:I}", "backend",
-        info->backend, "reason", info->reason, "reason_errno",
-        info->reason_errno, "ring_features", (unsigned)info->ring_features,
-        "runtime_tid", info->runtime_tid, "polls",
-        (unsigned long long)info->polls, "takeovers",
-        (unsigned long long)info->takeovers, "stolen_bytes",
-        (unsigned long long)info->stolen_bytes, "connections",
-        (unsigned)info->conns);
-}
-
-PyDoc_STRVAR(loop_runtime_info_doc,
-"_runtime_info($self, /)\n--\n\n"
-"Figures of the native side and of the queues, as a dict.");
-
-static PyObject *
-loop_runtime_info(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    if (self->rt == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the event loop is not open");
-        return NULL;
-    }
-    rsl_info info;
-    rsl_runtime_info(self->rt, &info);
-    PyObject *dict = info_dict(&info);
-    if (dict == NULL) {
-        return NULL;
-    }
-    PyObject *own = Py_BuildValue(
-        "{s:n, s:n, s:K, s:K}", "ready", (Py_ssize_t)self->ready.count,
-        "timers", (Py_ssize_t)self->timers.count, "turns",
-        (unsigned long long)self->turns, "callbacks",
-        (unsigned long long)self->callbacks);
-    if (own == NULL || PyDict_Update(dict, own) < 0) {
-        Py_CLEAR(dict);
-    }
-    Py_XDECREF(own);
-    return dict;
-}
-
-PyObject *
-pyrsl_probe(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
-{
-    rsl_backend_kind wanted;
-    if (loop_backend_choice(NULL, &wanted) < 0) {
-        return NULL;
-    }
-    rsl_info info;
-    memset(&info, 0, sizeof(info));
-    rsl_backend_probe(wanted, &info);
-    return Py_BuildValue("{s:s, s:s, s:i, s:I}", "backend", info.backend,
-                         "reason", info.reason, "reason_errno",
-                         info.reason_errno, "ring_features",
-                         (unsigned)info.ring_features);
-}
-
 static PyMethodDef loop_own_methods[] = {
     {"_open_runtime", (PyCFunction)(void (*)(void))loop_open_runtime, METH_O,
      loop_open_runtime_doc},
     {"_close_runtime", (PyCFunction)(void (*)(void))loop_close_runtime,
      METH_NOARGS, loop_close_runtime_doc},
-    {"_runtime_info", (PyCFunction)(void (*)(void))loop_runtime_info,
-     METH_NOARGS, loop_runtime_info_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -508,7 +446,8 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         loop_own_methods,          pyrsl_loop_schedule_methods,
         pyrsl_loop_run_methods,    pyrsl_loop_net_methods,
         pyrsl_stream_loop_methods, pyrsl_accept_loop_methods,
-        pyrsl_dns_loop_methods,
+        pyrsl_dns_loop_methods,    pyrsl_loop_info_methods,
+        pyrsl_loop_task_methods,
     };
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
         for (PyMethodDef *def = tables[t]; def->ml_name != NULL; def++) {

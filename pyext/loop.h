@@ -70,7 +70,12 @@ extern PyType_Spec pyrsl_loop_spec;
 /* loop.c */
 int pyrsl_loop_check_closed(LoopObject *self); /* -1: RuntimeError set */
 int pyrsl_loop_add_methods(PyTypeObject *type);
+/* `value` is None or a str; RSLOOP_C_BACKEND fills in for None (or NULL). */
+int pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out);
+
+/* loop_info.c */
 PyObject *pyrsl_probe(PyObject *module, PyObject *ignored);
+extern PyMethodDef pyrsl_loop_info_methods[];
 
 /* loop_schedule.c */
 /* Append callback(*args) to the ready queue in a copy of the current context
@@ -80,6 +85,9 @@ int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
 /* Takes a PYRSL_MSG_CALL message: its Handle joins the ready queue. */
 void pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg);
 extern PyMethodDef pyrsl_loop_schedule_methods[];
+
+/* loop_tasks.c */
+extern PyMethodDef pyrsl_loop_task_methods[];
 
 /* loop_run.c: one turn, or turns until stop; -1 with an exception. */
 int pyrsl_loop_turn(LoopObject *self);
