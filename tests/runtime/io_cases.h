@@ -14,5 +14,6 @@
 int io_run_stream_cases(void);
 int io_run_write_cases(void);
 int io_run_life_cases(void);
+int io_run_door_cases(void);
 
 #endif

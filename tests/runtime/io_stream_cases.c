@@ -308,6 +308,42 @@ close_while_the_runtime_thread_reads(void **state)
     io_loop_fini(&loop);
 }
 
+/* Bytes and the end arrive together, long after the read was armed. */
+static void
+end_right_behind_bytes_is_noticed(void **state)
+{
+    io_loop loop;
+    io_stream stream;
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < 60; i++) {
+        bool reset = i % 3 == 0;
+
+        io_stream_open(&loop, &stream, i % 3 != 2);
+        io_peer_send(&loop, &stream, "first", 5);
+        io_until(&loop, stream.len == 5);
+        if (i % 2 == 0) {
+            io_peer_send(&loop, &stream, "second", 6);
+            io_until(&loop, stream.len == 11);
+        }
+        io_peer_send(&loop, &stream, "last", 4);
+        if (reset) {
+            io_peer_reset(&stream);
+        } else {
+            close(stream.peer);
+            stream.peer = -1;
+        }
+        io_until(&loop, stream.eofs + stream.errors > 0);
+        assert_int_equal(stream.errors, reset);
+        assert_int_equal(stream.eofs, !reset);
+        assert_memory_equal(stream.bytes + stream.len - 4, "last", 4);
+        rsl_conn_close(stream.conn);
+        io_stream_fini(&stream);
+    }
+    io_loop_fini(&loop);
+}
+
 int
 io_run_stream_cases(void)
 {
@@ -319,6 +355,7 @@ io_run_stream_cases(void)
         cmocka_unit_test(start_after_a_cancelled_read_reads_on),
         cmocka_unit_test(stopped_stream_meets_its_eof_when_it_starts),
         cmocka_unit_test(stopped_stream_with_a_hangup_lets_the_loop_sleep),
+        cmocka_unit_test(end_right_behind_bytes_is_noticed),
         cmocka_unit_test(recv_is_busy_while_an_event_waits),
         cmocka_unit_test(stolen_and_polled_bytes_keep_their_order),
         cmocka_unit_test(close_while_the_runtime_thread_reads),

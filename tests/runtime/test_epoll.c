@@ -5,5 +5,6 @@ int
 main(void)
 {
     io_backend = RSL_BACKEND_EPOLL;
-    return io_run_stream_cases() + io_run_write_cases() + io_run_life_cases();
+    return io_run_stream_cases() + io_run_write_cases() + io_run_life_cases()
+           + io_run_door_cases();
 }

@@ -14,5 +14,6 @@ main(void)
         printf("skipped: %s\n", info.reason);
         return 77;
     }
-    return io_run_stream_cases() + io_run_write_cases() + io_run_life_cases();
+    return io_run_stream_cases() + io_run_write_cases() + io_run_life_cases()
+           + io_run_door_cases();
 }
