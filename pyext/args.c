@@ -54,7 +54,8 @@ pyrsl_args_bind(const pyrsl_params *params, PyObject *const *args,
     Py_ssize_t keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t i = 0; i < keywords; i++) {
         if (args_bind_keyword(params, PyTuple_GET_ITEM(kwnames, i),
-                              args[nargs + i], out) < 0) {
+                              args[nargs + i], out)
+            < 0) {
             return -1;
         }
     }
@@ -106,8 +107,7 @@ args_call_complete(const pyrsl_params *params, pyrsl_call *out)
     for (int i = 0; i < params->required; i++) {
         if (i < out->nargs) {
             out->store[i] = out->args[i];
-        }
-        else if (out->store[i] == NULL) {
+        } else if (out->store[i] == NULL) {
             return args_missing(params, i);
         }
     }
@@ -133,9 +133,8 @@ pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
             PyObject *value = args[nargs + i];
             if (PyUnicode_Compare(keyword, context_name) == 0) {
                 out->context = value == Py_None ? NULL : value;
-            }
-            else if (PyErr_Occurred()
-                     || args_call_keyword(params, keyword, value, out) < 0) {
+            } else if (PyErr_Occurred()
+                       || args_call_keyword(params, keyword, value, out) < 0) {
                 return -1;
             }
         }

@@ -10,10 +10,10 @@
 #include "pycompat.h"
 
 typedef struct pyrsl_params {
-    const char *function;      /* for messages */
-    const char *const *names;  /* NULL-terminated */
-    int positional;            /* how many may be given by position */
-    int required;              /* how many, from the first, must be given */
+    const char *function;     /* for messages */
+    const char *const *names; /* NULL-terminated */
+    int positional;           /* how many may be given by position */
+    int required;             /* how many, from the first, must be given */
 } pyrsl_params;
 
 /* Fill out[i] for names[i], NULL where absent. 0, or -1 with TypeError in the
@@ -35,7 +35,7 @@ typedef struct pyrsl_call {
 /* Bind to `params` (positional is not looked at; required leading ones).
  * 0, or -1 with TypeError. */
 int pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
-                    Py_ssize_t nargs, PyObject *kwnames,
-                    PyObject *context_name, pyrsl_call *out);
+                    Py_ssize_t nargs, PyObject *kwnames, PyObject *context_name,
+                    pyrsl_call *out);
 
 #endif

@@ -204,8 +204,8 @@ timer_cancel(TimerHandleObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 const char pyrsl_handle_run_doc[] = PyDoc_STR(
-"_run($self, /)\n--\n\n"
-"Call callback(*args) in the handle's context, as asyncio.Handle._run().");
+    "_run($self, /)\n--\n\n"
+    "Call callback(*args) in the handle's context, as asyncio.Handle._run().");
 
 PyObject *
 pyrsl_handle_run_method(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -345,7 +345,7 @@ pyrsl_handle_types(PyObject *module, module_state *st)
             < 0
         || !layout_weakrefs_known((PyTypeObject *)st->AsyncioHandle)
         || pyrsl_layout_check(st->AsyncioTimerHandle, timer_places,
-                        offsetof(TimerHandleObject, place))
+                              offsetof(TimerHandleObject, place))
                < 0) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_ImportError,
@@ -357,8 +357,8 @@ pyrsl_handle_types(PyObject *module, module_state *st)
     if (st->HandleType == NULL) {
         return -1;
     }
-    st->TimerHandleType
-        = pyrsl_handle_type(module, &timer_spec, st->AsyncioTimerHandle);
+    st->TimerHandleType =
+        pyrsl_handle_type(module, &timer_spec, st->AsyncioTimerHandle);
     return st->TimerHandleType == NULL
                ? -1
                : pyrsl_threadsafe_handle_type(module, st);
@@ -374,8 +374,8 @@ handle_make(LoopObject *loop, PyTypeObject *type, PyObject *callback,
         Py_DECREF(args);
         return NULL;
     }
-    HandleObject *self
-        = type == loop->st->HandleType ? handle_reuse(loop) : NULL;
+    HandleObject *self =
+        type == loop->st->HandleType ? handle_reuse(loop) : NULL;
     if (self == NULL) {
         self = PyObject_GC_New(HandleObject, type);
     }
@@ -411,8 +411,7 @@ handle_make(LoopObject *loop, PyTypeObject *type, PyObject *callback,
             Py_DECREF(self);
             return NULL;
         }
-    }
-    else {
+    } else {
         self->source_traceback = Py_NewRef(Py_None);
     }
     return (PyObject *)self;

@@ -41,17 +41,17 @@ int pyrsl_handle_types(PyObject *module, module_state *st);
 
 /* A new Handle. `args` is taken (also on failure); `context` NULL means a copy
  * of the current one. In debug mode records where it was made. */
-PyObject *pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
-                           PyObject *callback, PyObject *args,
-                           PyObject *context);
+PyObject *
+pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
+                 PyObject *args, PyObject *context);
 
 /* The same for a Handle that goes straight into the ready queue. As long as the
  * queue alone has it, the loop answers to the garbage collector for what it
  * refers to, and the collector has an object less to look at for each pending
  * callback. pyrsl_handle_leave_queue() ends that. */
-PyObject *pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
-                                  PyObject *callback, PyObject *args,
-                                  PyObject *context);
+PyObject *
+pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
+                        PyObject *callback, PyObject *args, PyObject *context);
 
 /* Takes the queue's reference to `handle`, which leaves it. */
 void pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle);
@@ -84,10 +84,10 @@ typedef struct pyrsl_slot_place {
 
 /* Compare a class's size and member descriptors with our struct; -1 with
  * ImportError. */
-int pyrsl_layout_check(PyObject *base, const pyrsl_slot_place *places,
-                       size_t size);
-PyTypeObject *pyrsl_handle_type(PyObject *module, PyType_Spec *spec,
-                                PyObject *base);
+int
+pyrsl_layout_check(PyObject *base, const pyrsl_slot_place *places, size_t size);
+PyTypeObject *
+pyrsl_handle_type(PyObject *module, PyType_Spec *spec, PyObject *base);
 int pyrsl_handle_traverse(HandleObject *self, visitproc visit, void *arg);
 int pyrsl_handle_clear(HandleObject *self);
 void pyrsl_handle_dealloc(HandleObject *self);

@@ -90,9 +90,9 @@ handle_call(PyObject *callback, PyObject *args, PyObject *context)
     if (PyContext_Enter(context) < 0) {
         return NULL;
     }
-    PyObject *result = PyObject_Vectorcall(
-        callback, &PyTuple_GET_ITEM(args, 0), (size_t)PyTuple_GET_SIZE(args),
-        NULL);
+    PyObject *result =
+        PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0),
+                            (size_t)PyTuple_GET_SIZE(args), NULL);
     if (PyContext_Exit(context) < 0) {
         Py_CLEAR(result);
     }
@@ -128,8 +128,7 @@ pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
         PyObject *result = handle_call(callback, args, context);
         if (result != NULL) {
             Py_DECREF(result);
-        }
-        else {
+        } else {
             status = handle_failed(loop, object);
         }
     }

@@ -16,8 +16,7 @@ loop_sink_message(LoopObject *self, rsl_event event)
 {
     if (rsl_tag_id(event.tag) == PYRSL_MSG_CALL) {
         pyrsl_loop_take_call(self, event.u.ptr);
-    }
-    else if (pyrsl_ready_push(&self->ready, event) < 0) {
+    } else if (pyrsl_ready_push(&self->ready, event) < 0) {
         rsl_msg *msg = event.u.ptr;
         msg->discard(msg);
         self->lost_event = true;
@@ -29,22 +28,19 @@ loop_sink_message(LoopObject *self, rsl_event event)
 static void
 loop_sink_emit(rsl_sink *sink, rsl_event event)
 {
-    LoopObject *self
-        = (LoopObject *)(void *)((char *)sink - offsetof(LoopObject, sink));
+    LoopObject *self =
+        (LoopObject *)(void *)((char *)sink - offsetof(LoopObject, sink));
     rsl_event_kind kind = rsl_tag_kind(event.tag);
     if (kind == RSL_EV_WATCH) {
         pyrsl_loop_watch_event(self, (int)rsl_tag_id(event.tag),
                                (unsigned)event.u.arg);
-    }
-    else if (kind == RSL_EV_MESSAGE) {
+    } else if (kind == RSL_EV_MESSAGE) {
         loop_sink_message(self, event);
-    }
-    else if (kind == RSL_EV_SENT && event.u.arg == 0) {
+    } else if (kind == RSL_EV_SENT && event.u.arg == 0) {
         /* Success is no news: whoever waits for an empty queue has been told
          * RSL_AGAIN and hears WRITABLE. Queued, it would keep the loop awake
          * for a turn of nothing. */
-    }
-    else if (pyrsl_ready_push(&self->ready, event) < 0) {
+    } else if (pyrsl_ready_push(&self->ready, event) < 0) {
         pyrsl_event_discard(self, event);
         self->lost_event = true;
     }
@@ -59,8 +55,7 @@ pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out)
         if (name == NULL) {
             return -1;
         }
-    }
-    else {
+    } else {
         name = getenv("RSLOOP_C_BACKEND");
         if (name == NULL || name[0] == '\0') {
             name = "auto";
@@ -68,14 +63,11 @@ pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out)
     }
     if (strcmp(name, "auto") == 0) {
         *out = RSL_BACKEND_AUTO;
-    }
-    else if (strcmp(name, "epoll") == 0) {
+    } else if (strcmp(name, "epoll") == 0) {
         *out = RSL_BACKEND_EPOLL;
-    }
-    else if (strcmp(name, "io_uring") == 0) {
+    } else if (strcmp(name, "io_uring") == 0) {
         *out = RSL_BACKEND_IO_URING;
-    }
-    else {
+    } else {
         PyErr_Format(PyExc_ValueError,
                      "backend must be 'auto', 'io_uring' or 'epoll', not '%s'",
                      name);
@@ -90,14 +82,11 @@ loop_takeover_choice(rsl_takeover *out)
     const char *name = getenv("RSLOOP_C_TAKEOVER");
     if (name == NULL || name[0] == '\0' || strcmp(name, "auto") == 0) {
         *out = RSL_TAKEOVER_AUTO;
-    }
-    else if (strcmp(name, "never") == 0) {
+    } else if (strcmp(name, "never") == 0) {
         *out = RSL_TAKEOVER_NEVER;
-    }
-    else if (strcmp(name, "always") == 0) {
+    } else if (strcmp(name, "always") == 0) {
         *out = RSL_TAKEOVER_ALWAYS;
-    }
-    else {
+    } else {
         PyErr_Format(PyExc_ValueError,
                      "RSLOOP_C_TAKEOVER must be 'auto', 'never' or 'always', "
                      "not '%s'",
@@ -240,11 +229,11 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
     Py_VISIT(self->task_factory);
     Py_VISIT(self->current_handle);
     for (size_t i = 0; i < self->ready.count; i++) {
-        rsl_event event
-            = self->ready.ring[(self->ready.head + i) & self->ready.mask];
+        rsl_event event =
+            self->ready.ring[(self->ready.head + i) & self->ready.mask];
         if (rsl_tag_kind(event.tag) == RSL_EV_CALL) {
-            int status = pyrsl_handle_traverse_queued(self, event.u.ptr,
-                                                      visit, arg);
+            int status =
+                pyrsl_handle_traverse_queued(self, event.u.ptr, visit, arg);
             if (status != 0) {
                 return status;
             }
@@ -355,8 +344,7 @@ loop_get_thread_id(LoopObject *self, void *Py_UNUSED(closure))
 }
 
 static int
-loop_set_thread_id(LoopObject *self, PyObject *value,
-                   void *Py_UNUSED(closure))
+loop_set_thread_id(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     unsigned long id = 0;
     if (value != NULL && value != Py_None) {
@@ -375,8 +363,7 @@ loop_set_thread_id(LoopObject *self, PyObject *value,
 static PyObject *
 loop_get_task_factory(LoopObject *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->task_factory == NULL ? Py_None
-                                                : self->task_factory);
+    return Py_NewRef(self->task_factory == NULL ? Py_None : self->task_factory);
 }
 
 static int
@@ -419,8 +406,8 @@ static PyGetSetDef loop_getset[] = {
     {"_stopping", (getter)loop_get_stopping, (setter)loop_set_stopping, NULL,
      NULL},
     {"_debug", (getter)loop_get_debug, (setter)loop_set_debug, NULL, NULL},
-    {"_thread_id", (getter)loop_get_thread_id, (setter)loop_set_thread_id,
-     NULL, NULL},
+    {"_thread_id", (getter)loop_get_thread_id, (setter)loop_set_thread_id, NULL,
+     NULL},
     {"_task_factory", (getter)loop_get_task_factory,
      (setter)loop_set_task_factory, NULL, NULL},
     {"_current_handle", (getter)loop_get_current_handle,
@@ -455,8 +442,8 @@ pyrsl_loop_add_methods(PyTypeObject *type)
             if (method == NULL) {
                 return -1;
             }
-            int status = PyObject_SetAttrString((PyObject *)type,
-                                                def->ml_name, method);
+            int status =
+                PyObject_SetAttrString((PyObject *)type, def->ml_name, method);
             Py_DECREF(method);
             if (status < 0) {
                 return -1;
@@ -479,7 +466,6 @@ static PyType_Slot loop_slots[] = {
 PyType_Spec pyrsl_loop_spec = {
     .name = "rsloop_c._core.Loop",
     .basicsize = sizeof(LoopObject),
-    .flags
-    = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = loop_slots,
 };

@@ -32,10 +32,10 @@ enum { LOOP_FREE_HANDLES_MAX = 1024 };
 
 typedef struct LoopObject {
     PyObject_HEAD
-    module_state *st;  /* [K] */
-    rsl_runtime *rt;   /* [K] NULL before __init__ and after dealloc began */
-    rsl_sink sink;     /* [K] pushes to `ready` */
-    pyrsl_ready ready; /* [L] */
+    module_state *st;    /* [K] */
+    rsl_runtime *rt;     /* [K] NULL before __init__ and after dealloc began */
+    rsl_sink sink;       /* [K] pushes to `ready` */
+    pyrsl_ready ready;   /* [L] */
     pyrsl_timers timers; /* [L] */
 
     loop_watch *watches; /* [L] by fd */
@@ -47,7 +47,7 @@ typedef struct LoopObject {
     struct pyrsl_acceptor *acceptors; /* [L] accept.c's listeners */
     uint8_t *read_scratch; /* [L] where small reads land; made when needed */
 
-    bool io_batch;            /* [L] the last poll found more than one event */
+    bool io_batch; /* [L] the last poll found more than one event */
     struct HandleObject *free_handles; /* [L] dead ones, for reuse */
     unsigned free_handle_count;
 

@@ -7,15 +7,15 @@
 static PyObject *
 info_dict(const rsl_info *info)
 {
-    return Py_BuildValue(
-        "{s:s, s:s, s:i, s:I, s:i, s:K, s:K, s:K, s:I}", "backend",
-        info->backend, "reason", info->reason, "reason_errno",
-        info->reason_errno, "ring_features", (unsigned)info->ring_features,
-        "runtime_tid", info->runtime_tid, "polls",
-        (unsigned long long)info->polls, "takeovers",
-        (unsigned long long)info->takeovers, "stolen_bytes",
-        (unsigned long long)info->stolen_bytes, "connections",
-        (unsigned)info->conns);
+    return Py_BuildValue("{s:s, s:s, s:i, s:I, s:i, s:K, s:K, s:K, s:I}",
+                         "backend", info->backend, "reason", info->reason,
+                         "reason_errno", info->reason_errno, "ring_features",
+                         (unsigned)info->ring_features, "runtime_tid",
+                         info->runtime_tid, "polls",
+                         (unsigned long long)info->polls, "takeovers",
+                         (unsigned long long)info->takeovers, "stolen_bytes",
+                         (unsigned long long)info->stolen_bytes, "connections",
+                         (unsigned)info->conns);
 }
 
 PyDoc_STRVAR(loop_runtime_info_doc,
@@ -35,11 +35,11 @@ loop_runtime_info(LoopObject *self, PyObject *Py_UNUSED(ignored))
     if (dict == NULL) {
         return NULL;
     }
-    PyObject *own = Py_BuildValue(
-        "{s:n, s:n, s:K, s:K}", "ready", (Py_ssize_t)self->ready.count,
-        "timers", (Py_ssize_t)self->timers.count, "turns",
-        (unsigned long long)self->turns, "callbacks",
-        (unsigned long long)self->callbacks);
+    PyObject *own = Py_BuildValue("{s:n, s:n, s:K, s:K}", "ready",
+                                  (Py_ssize_t)self->ready.count, "timers",
+                                  (Py_ssize_t)self->timers.count, "turns",
+                                  (unsigned long long)self->turns, "callbacks",
+                                  (unsigned long long)self->callbacks);
     if (own == NULL || PyDict_Update(dict, own) < 0) {
         Py_CLEAR(dict);
     }

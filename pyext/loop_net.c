@@ -39,8 +39,7 @@ fd_of_object(LoopObject *self, PyObject *object)
     if (PyLong_Check(object)) {
         return fd_of_int(object);
     }
-    PyObject *number
-        = PyObject_CallMethodNoArgs(object, self->st->str_fileno);
+    PyObject *number = PyObject_CallMethodNoArgs(object, self->st->str_fileno);
     if (number == NULL || !PyLong_Check(number)) {
         if (number == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError)
             && !PyErr_ExceptionMatches(PyExc_TypeError)
@@ -87,8 +86,8 @@ watch_reserve(LoopObject *self, int fd)
         while (cap <= fd) {
             cap = cap > INT_MAX / 2 ? INT_MAX : cap * 2;
         }
-        loop_watch *watches
-            = realloc(self->watches, (size_t)cap * sizeof(*watches));
+        loop_watch *watches =
+            realloc(self->watches, (size_t)cap * sizeof(*watches));
         if (watches == NULL) {
             PyErr_NoMemory();
             return NULL;
@@ -141,8 +140,8 @@ watch_add(LoopObject *self, int fd, PyObject *object, unsigned bit,
         return -1;
     }
     rsl_err err = {0, NULL};
-    rsl_status status
-        = rsl_watch_set(self->rt, fd, watch_mask(watch) | bit, &err);
+    rsl_status status =
+        rsl_watch_set(self->rt, fd, watch_mask(watch) | bit, &err);
     if (status != RSL_OK) {
         Py_DECREF(handle);
         pyrsl_raise(status, &err);
@@ -162,8 +161,8 @@ loop_add_watch(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     if (nargs < 2) {
         PyErr_Format(PyExc_TypeError,
-                     "%s() missing required positional argument: '%s'",
-                     method, nargs == 0 ? "fd" : "callback");
+                     "%s() missing required positional argument: '%s'", method,
+                     nargs == 0 ? "fd" : "callback");
         return NULL;
     }
     if (pyrsl_loop_check_closed(self) < 0) {
@@ -180,8 +179,8 @@ loop_add_watch(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     for (Py_ssize_t i = 2; i < nargs; i++) {
         PyTuple_SET_ITEM(rest, i - 2, Py_NewRef(args[i]));
     }
-    PyObject *handle = pyrsl_handle_new(self, self->st->HandleType, args[1],
-                                        rest, NULL);
+    PyObject *handle =
+        pyrsl_handle_new(self, self->st->HandleType, args[1], rest, NULL);
     if (handle == NULL
         || watch_add(self, fd, args[0], bit, Py_NewRef(handle)) < 0) {
         Py_XDECREF(handle);
@@ -214,8 +213,7 @@ loop_remove_watch(LoopObject *self, PyObject *object, unsigned bit)
     }
     *side = NULL;
     rsl_err err = {0, NULL};
-    rsl_status status
-        = rsl_watch_set(self->rt, fd, watch_mask(watch), &err);
+    rsl_status status = rsl_watch_set(self->rt, fd, watch_mask(watch), &err);
     if (watch_mask(watch) == 0) {
         Py_CLEAR(watch->object);
     }
@@ -235,12 +233,11 @@ loop_remove_watch(LoopObject *self, PyObject *object, unsigned bit)
 static void
 watch_fire(LoopObject *self, PyObject *handle)
 {
-    if (handle == NULL
-        || pyrsl_handle_is_cancelled(self->st, handle) != 0) {
+    if (handle == NULL || pyrsl_handle_is_cancelled(self->st, handle) != 0) {
         return;
     }
-    rsl_event event
-        = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = Py_NewRef(handle)};
+    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0),
+                       .u.ptr = Py_NewRef(handle)};
     if (pyrsl_ready_push(&self->ready, event) < 0) {
         Py_DECREF(handle);
         self->lost_event = true;
@@ -346,13 +343,13 @@ loop_watched(LoopObject *self, PyObject *fd)
 PyMethodDef pyrsl_loop_net_methods[] = {
     {"_watched", (PyCFunction)(void (*)(void))loop_watched, METH_O,
      loop_watched_doc},
-    {"_add_reader", (PyCFunction)(void (*)(void))loop_add_reader,
-     METH_FASTCALL, loop_add_reader_doc},
-    {"_add_writer", (PyCFunction)(void (*)(void))loop_add_writer,
-     METH_FASTCALL, loop_add_writer_doc},
-    {"_remove_reader", (PyCFunction)(void (*)(void))loop_remove_reader,
-     METH_O, loop_remove_reader_doc},
-    {"_remove_writer", (PyCFunction)(void (*)(void))loop_remove_writer,
-     METH_O, loop_remove_writer_doc},
+    {"_add_reader", (PyCFunction)(void (*)(void))loop_add_reader, METH_FASTCALL,
+     loop_add_reader_doc},
+    {"_add_writer", (PyCFunction)(void (*)(void))loop_add_writer, METH_FASTCALL,
+     loop_add_writer_doc},
+    {"_remove_reader", (PyCFunction)(void (*)(void))loop_remove_reader, METH_O,
+     loop_remove_reader_doc},
+    {"_remove_writer", (PyCFunction)(void (*)(void))loop_remove_writer, METH_O,
+     loop_remove_writer_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -58,10 +58,9 @@ loop_sleep(LoopObject *self)
     }
     rsl_err err = {0, NULL};
     rsl_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = rsl_runtime_sleep(self->rt, timeout_ns, &err);
-    Py_END_ALLOW_THREADS
-    rsl_runtime_drain(self->rt, &self->sink);
+    Py_BEGIN_ALLOW_THREADS status =
+        rsl_runtime_sleep(self->rt, timeout_ns, &err);
+    Py_END_ALLOW_THREADS rsl_runtime_drain(self->rt, &self->sink);
     return loop_wait_failed(status, &err);
 }
 
@@ -78,16 +77,14 @@ loop_wait(LoopObject *self)
     if (timeout_ns == 0 || self->io_batch) {
         status = rsl_runtime_wait(self->rt, 0, &err);
         rsl_runtime_collect(self->rt, &self->sink);
-        if (timeout_ns == 0 || self->ready.count > before
-            || status != RSL_OK) {
+        if (timeout_ns == 0 || self->ready.count > before || status != RSL_OK) {
             self->io_batch = self->ready.count > before + 1;
             return loop_wait_failed(status, &err);
         }
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = rsl_runtime_wait(self->rt, timeout_ns, &err);
-    Py_END_ALLOW_THREADS
-    rsl_runtime_collect(self->rt, &self->sink);
+    Py_BEGIN_ALLOW_THREADS status =
+        rsl_runtime_wait(self->rt, timeout_ns, &err);
+    Py_END_ALLOW_THREADS rsl_runtime_collect(self->rt, &self->sink);
     self->io_batch = self->ready.count > before + 1;
     return loop_wait_failed(status, &err);
 }
@@ -102,8 +99,7 @@ loop_poll(LoopObject *self)
         /* A wake-up is a message more often than not. */
         rsl_runtime_drain(self->rt, &self->sink);
         rsl_runtime_release(self->rt, (unsigned)self->ready.io_count);
-    }
-    else {
+    } else {
         status = loop_sleep(self);
     }
     if (status == 0 && PyErr_CheckSignals() < 0) {
@@ -120,8 +116,7 @@ loop_queue_timers(LoopObject *self)
     if (self->timers.count == 0) {
         return 0;
     }
-    double limit
-        = (double)rsl_clock_now_ns() * 1e-9 + LOOP_CLOCK_RESOLUTION;
+    double limit = (double)rsl_clock_now_ns() * 1e-9 + LOOP_CLOCK_RESOLUTION;
     TimerHandleObject *timer;
     while ((timer = pyrsl_timers_take_due(&self->timers, limit)) != NULL) {
         Py_XSETREF(timer->scheduled, Py_NewRef(Py_False));
@@ -156,14 +151,13 @@ loop_run_foreign(LoopObject *self, PyObject *handle)
 static int
 loop_report_duration(LoopObject *self, PyObject *what, int64_t start_ns)
 {
-    PyObject *duration
-        = PyFloat_FromDouble((double)(rsl_clock_now_ns() - start_ns) * 1e-9);
+    PyObject *duration =
+        PyFloat_FromDouble((double)(rsl_clock_now_ns() - start_ns) * 1e-9);
     if (duration == NULL) {
         return -1;
     }
     PyObject *result = PyObject_CallMethodObjArgs(
-        (PyObject *)self, self->st->str_on_slow_callback, what, duration,
-        NULL);
+        (PyObject *)self, self->st->str_on_slow_callback, what, duration, NULL);
     Py_DECREF(duration);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -203,8 +197,7 @@ static int
 loop_run_stream_timed(LoopObject *self, rsl_event event)
 {
     rsl_conn *conn = rsl_conn_find(self->rt, rsl_tag_id(event.tag));
-    PyObject *owner
-        = Py_NewRef(conn == NULL ? Py_None : rsl_conn_owner(conn));
+    PyObject *owner = Py_NewRef(conn == NULL ? Py_None : rsl_conn_owner(conn));
     int64_t start_ns = rsl_clock_now_ns();
     int status = pyrsl_stream_event(self, event);
     if (status == 0) {

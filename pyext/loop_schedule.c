@@ -21,8 +21,7 @@ loop_push_handle(LoopObject *self, PyObject *handle)
         Py_BEGIN_CRITICAL_SECTION(self);
         status = pyrsl_ready_push(&self->ready, event);
         Py_END_CRITICAL_SECTION();
-    }
-    else
+    } else
 #endif
     {
         status = pyrsl_ready_push(&self->ready, event);
@@ -51,9 +50,8 @@ int
 pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
                      PyObject *context)
 {
-    PyObject *handle
-        = pyrsl_handle_new_queued(self, self->st->HandleType, callback,
-                                  Py_NewRef(args), context);
+    PyObject *handle = pyrsl_handle_new_queued(
+        self, self->st->HandleType, callback, Py_NewRef(args), context);
     return handle == NULL ? -1 : loop_push_handle(self, handle);
 }
 
@@ -75,9 +73,8 @@ loop_debug_checks(LoopObject *self, PyObject *callback, const char *method,
     if (name == NULL) {
         return -1;
     }
-    result = PyObject_CallMethodObjArgs((PyObject *)self,
-                                        self->st->str_check_callback,
-                                        callback, name, NULL);
+    result = PyObject_CallMethodObjArgs(
+        (PyObject *)self, self->st->str_check_callback, callback, name, NULL);
     Py_DECREF(name);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -86,14 +83,13 @@ loop_debug_checks(LoopObject *self, PyObject *callback, const char *method,
 static const char *const callback_names[] = {"callback", NULL};
 static const char *const call_later_names[] = {"delay", "callback", NULL};
 static const char *const call_at_names[] = {"when", "callback", NULL};
-static const pyrsl_params call_soon_params
-    = {"call_soon", callback_names, 1, 1};
-static const pyrsl_params threadsafe_params
-    = {"call_soon_threadsafe", callback_names, 1, 1};
-static const pyrsl_params call_later_params
-    = {"call_later", call_later_names, 2, 2};
-static const pyrsl_params call_at_params
-    = {"call_at", call_at_names, 2, 2};
+static const pyrsl_params call_soon_params = {"call_soon", callback_names, 1,
+                                              1};
+static const pyrsl_params threadsafe_params = {"call_soon_threadsafe",
+                                               callback_names, 1, 1};
+static const pyrsl_params call_later_params = {"call_later", call_later_names,
+                                               2, 2};
+static const pyrsl_params call_at_params = {"call_at", call_at_names, 2, 2};
 
 /* What call_soon() and call_soon_threadsafe() share: checks and a Handle. */
 static PyObject *
@@ -136,8 +132,8 @@ static PyObject *
 loop_call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames)
 {
-    PyObject *handle
-        = loop_make_call(self, &call_soon_params, args, nargs, kwnames);
+    PyObject *handle =
+        loop_make_call(self, &call_soon_params, args, nargs, kwnames);
     if (handle == NULL || loop_push_handle(self, Py_NewRef(handle)) < 0) {
         Py_XDECREF(handle);
         return NULL;
@@ -221,8 +217,8 @@ static PyObject *
 loop_call_soon_threadsafe(LoopObject *self, PyObject *const *args,
                           Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *handle
-        = loop_make_call(self, &threadsafe_params, args, nargs, kwnames);
+    PyObject *handle =
+        loop_make_call(self, &threadsafe_params, args, nargs, kwnames);
     if (handle == NULL) {
         return NULL;
     }
@@ -367,8 +363,7 @@ PyDoc_STRVAR(loop_add_callback_doc,
 static PyObject *
 loop_add_callback(LoopObject *self, PyObject *handle)
 {
-    if (!PyObject_TypeCheck(handle,
-                            (PyTypeObject *)self->st->AsyncioHandle)) {
+    if (!PyObject_TypeCheck(handle, (PyTypeObject *)self->st->AsyncioHandle)) {
         PyErr_Format(PyExc_TypeError, "a Handle is required, not %.200s",
                      Py_TYPE(handle)->tp_name);
         return NULL;
@@ -406,8 +401,8 @@ loop_write_to_self(LoopObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-#define FASTCALL(name, function, doc)                          \
-    {name, (PyCFunction)(void (*)(void))function,              \
+#define FASTCALL(name, function, doc)             \
+    {name, (PyCFunction)(void (*)(void))function, \
      METH_FASTCALL | METH_KEYWORDS, doc}
 
 PyMethodDef pyrsl_loop_schedule_methods[] = {

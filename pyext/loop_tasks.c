@@ -53,8 +53,7 @@ loop_new_task(LoopObject *self, PyObject *coro, PyObject *const *values,
     }
     PyTuple_SET_ITEM(names, 0, Py_NewRef(self->st->str_loop));
     for (Py_ssize_t i = 0; i < given; i++) {
-        PyTuple_SET_ITEM(names, i + 1,
-                         Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
+        PyTuple_SET_ITEM(names, i + 1, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
         stack[2 + i] = values[i];
     }
     PyObject *task = PyObject_Vectorcall(self->st->Task, stack, 1, names);
@@ -67,13 +66,13 @@ static PyObject *
 loop_inherited_create_task(LoopObject *self, PyObject *const *args,
                            Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *method = PyObject_GetAttr(self->st->BaseEventLoop,
-                                        self->st->str_create_task);
+    PyObject *method =
+        PyObject_GetAttr(self->st->BaseEventLoop, self->st->str_create_task);
     if (method == NULL) {
         return NULL;
     }
-    Py_ssize_t total
-        = nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
+    Py_ssize_t total =
+        nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
     PyObject **stack = PyMem_Malloc((size_t)(total + 1) * sizeof(*stack));
     if (stack == NULL) {
         Py_DECREF(method);
@@ -83,8 +82,8 @@ loop_inherited_create_task(LoopObject *self, PyObject *const *args,
     for (Py_ssize_t i = 0; i < total; i++) {
         stack[i + 1] = args[i];
     }
-    PyObject *task = PyObject_Vectorcall(method, stack, (size_t)nargs + 1,
-                                         kwnames);
+    PyObject *task =
+        PyObject_Vectorcall(method, stack, (size_t)nargs + 1, kwnames);
     PyMem_Free(stack);
     Py_DECREF(method);
     return task;
@@ -94,15 +93,14 @@ loop_inherited_create_task(LoopObject *self, PyObject *const *args,
 #if PY_VERSION_HEX >= 0x030E0000
 #define CREATE_TASK_SIGNATURE "create_task($self, coro, **kwargs)\n--\n\n"
 #elif PY_VERSION_HEX >= 0x030D0300
-#define CREATE_TASK_SIGNATURE \
+#define CREATE_TASK_SIGNATURE                                          \
     "create_task($self, coro, *, name=None, context=None, **kwargs)\n" \
     "--\n\n"
 #elif PY_VERSION_HEX >= 0x030B0000
 #define CREATE_TASK_SIGNATURE \
     "create_task($self, coro, *, name=None, context=None)\n--\n\n"
 #else
-#define CREATE_TASK_SIGNATURE \
-    "create_task($self, coro, *, name=None)\n--\n\n"
+#define CREATE_TASK_SIGNATURE "create_task($self, coro, *, name=None)\n--\n\n"
 #endif
 
 PyDoc_STRVAR(loop_create_task_doc,
@@ -115,8 +113,7 @@ loop_create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                  PyObject *kwnames)
 {
     Py_ssize_t given = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    if (nargs != 1 || self->task_factory != Py_None
-        || given > TASK_KEYWORDS_MAX
+    if (nargs != 1 || self->task_factory != Py_None || given > TASK_KEYWORDS_MAX
         || (given > 0 && !loop_task_keywords_known(self, kwnames))) {
         return loop_inherited_create_task(self, args, nargs, kwnames);
     }
@@ -129,7 +126,6 @@ loop_create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
 PyMethodDef pyrsl_loop_task_methods[] = {
     {"create_task", (PyCFunction)(void (*)(void))loop_create_task,
      METH_FASTCALL | METH_KEYWORDS, loop_create_task_doc},
-    {"create_future", loop_create_future, METH_NOARGS,
-     loop_create_future_doc},
+    {"create_future", loop_create_future, METH_NOARGS, loop_create_future_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -27,8 +27,7 @@ typedef struct asyncio_piece {
     const char *name;
 } asyncio_piece;
 
-#define PIECE(field, module, name) \
-    {offsetof(module_state, field), module, name}
+#define PIECE(field, module, name) {offsetof(module_state, field), module, name}
 
 static const asyncio_piece asyncio_pieces[] = {
     PIECE(Task, "asyncio", "Task"),
@@ -69,10 +68,10 @@ state_import(module_state *st)
 static int
 state_names(module_state *st)
 {
-#define PYRSL_INTERN(field, text)                            \
-    st->str_##field = PyUnicode_InternFromString(text);      \
-    if (st->str_##field == NULL) {                           \
-        return -1;                                           \
+#define PYRSL_INTERN(field, text)                       \
+    st->str_##field = PyUnicode_InternFromString(text); \
+    if (st->str_##field == NULL) {                      \
+        return -1;                                      \
     }
     PYRSL_NAMES(PYRSL_INTERN)
 #undef PYRSL_INTERN
@@ -99,8 +98,8 @@ module_types(PyObject *module, module_state *st)
     if (bases == NULL) {
         return -1;
     }
-    st->StreamTransportType
-        = module_type(module, &pyrsl_stream_transport_spec, bases);
+    st->StreamTransportType =
+        module_type(module, &pyrsl_stream_transport_spec, bases);
     Py_DECREF(bases);
     if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0) {
         return -1;
@@ -134,8 +133,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->ThreadSafeHandleType);
     Py_VISIT(st->StreamTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
-        Py_VISIT(*(PyObject **)(void *)((char *)st
-                                        + asyncio_pieces[i].offset));
+        Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
     return 0;
 }
@@ -150,8 +148,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->ThreadSafeHandleType);
     Py_CLEAR(st->StreamTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
-        Py_CLEAR(*(PyObject **)(void *)((char *)st
-                                        + asyncio_pieces[i].offset));
+        Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
 #define PYRSL_CLEAR_NAME(field, text) Py_CLEAR(st->str_##field);
     PYRSL_NAMES(PYRSL_CLEAR_NAME)
@@ -181,11 +178,10 @@ build_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 #endif
     return Py_BuildValue("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:(ss)}",
                          "version", RSL_VERSION, "python", PY_VERSION,
-                         "compiler", __VERSION__, "build_type",
-                         RSL_BUILD_TYPE, "liburing", RSL_LIBURING_VERSION,
-                         "mbedtls_headers", RSL_MBEDTLS_VERSION,
-                         "free_threaded", free_threaded, "backends", "io_uring",
-                         "epoll");
+                         "compiler", __VERSION__, "build_type", RSL_BUILD_TYPE,
+                         "liburing", RSL_LIBURING_VERSION, "mbedtls_headers",
+                         RSL_MBEDTLS_VERSION, "free_threaded", free_threaded,
+                         "backends", "io_uring", "epoll");
 }
 
 PyDoc_STRVAR(probe_doc,
@@ -213,14 +209,10 @@ PyDoc_STRVAR(module_doc,
 "The C core of rsloop_c. Use the package rsloop_c; this is its inside.");
 
 struct PyModuleDef pyrsl_module_def = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "rsloop_c._core",
-    .m_doc = module_doc,
-    .m_size = sizeof(module_state),
-    .m_methods = module_methods,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
+    PyModuleDef_HEAD_INIT,         .m_name = "rsloop_c._core",
+    .m_doc = module_doc,           .m_size = sizeof(module_state),
+    .m_methods = module_methods,   .m_slots = module_slots,
+    .m_traverse = module_traverse, .m_clear = module_clear,
     .m_free = module_free,
 };
 
@@ -239,8 +231,7 @@ pyrsl_state_of_type(PyTypeObject *type)
             continue;
         }
         PyObject *module = ((PyHeapTypeObject *)base)->ht_module;
-        if (module != NULL
-            && PyModule_GetDef(module) == &pyrsl_module_def) {
+        if (module != NULL && PyModule_GetDef(module) == &pyrsl_module_def) {
             return PyModule_GetState(module);
         }
     }
@@ -249,8 +240,7 @@ pyrsl_state_of_type(PyTypeObject *type)
 #endif
 }
 
-PyMODINIT_FUNC
-PyInit__core(void);
+PyMODINIT_FUNC PyInit__core(void);
 
 PyMODINIT_FUNC
 PyInit__core(void)

@@ -18,16 +18,16 @@
  * free-threaded builds. */
 #if PY_VERSION_HEX < 0x030D0000
 #define Py_BEGIN_CRITICAL_SECTION(op) {
-#define Py_END_CRITICAL_SECTION() }
+#define Py_END_CRITICAL_SECTION()     }
 #endif
 
 /* Py_T_OBJECT_EX and friends were named in 3.12. */
 #if PY_VERSION_HEX < 0x030C0000
 #include <structmember.h>
-#define Py_T_BOOL T_BOOL
+#define Py_T_BOOL      T_BOOL
 #define Py_T_OBJECT_EX T_OBJECT_EX
-#define Py_T_PYSSIZET T_PYSSIZET
-#define Py_READONLY READONLY
+#define Py_T_PYSSIZET  T_PYSSIZET
+#define Py_READONLY    READONLY
 #endif
 
 #if PY_VERSION_HEX < 0x030C0000

@@ -17,8 +17,8 @@
 
 typedef struct pyrsl_ready {
     rsl_event *ring;
-    size_t mask;  /* capacity - 1; capacity is a power of two */
-    size_t head;  /* next to run */
+    size_t mask; /* capacity - 1; capacity is a power of two */
+    size_t head; /* next to run */
     size_t count;
     size_t io_count; /* entries that are not CALL */
 } pyrsl_ready;

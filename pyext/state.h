@@ -92,7 +92,7 @@ typedef struct module_state {
      * before it looks at the pieces. */
     bool writelines_drops_first;
     PyObject *empty_tuple;
-    PyObject *kwnames_loop; /* ("loop",) */
+    PyObject *kwnames_loop;                /* ("loop",) */
     PyObject *set_result_unless_cancelled; /* asyncio.futures' helper */
 
 #define PYRSL_NAME_FIELD(field, text) PyObject *str_##field;

@@ -42,8 +42,7 @@ threadsafe_run_ended(ThreadSafeHandleObject *self)
 static void
 threadsafe_wait(ThreadSafeHandleObject *self)
 {
-    Py_BEGIN_ALLOW_THREADS
-    atomic_fetch_add(&waiters, 1);
+    Py_BEGIN_ALLOW_THREADS atomic_fetch_add(&waiters, 1);
     pthread_mutex_lock(&wait_lock);
     while (atomic_load(&self->running) != 0) {
         pthread_cond_wait(&wait_ended, &wait_lock);
@@ -92,8 +91,7 @@ PyDoc_STRVAR(threadsafe_cancelled_doc,
 "until it has ended.");
 
 static PyObject *
-threadsafe_cancelled(ThreadSafeHandleObject *self,
-                     PyObject *Py_UNUSED(ignored))
+threadsafe_cancelled(ThreadSafeHandleObject *self, PyObject *Py_UNUSED(ignored))
 {
     while (threadsafe_runs_elsewhere(self)) {
         threadsafe_wait(self);
@@ -163,8 +161,8 @@ pyrsl_threadsafe_handle_type(PyObject *module, module_state *st)
     if (pyrsl_layout_check(base, threadsafe_places,
                            offsetof(ThreadSafeHandleObject, running))
         == 0) {
-        st->ThreadSafeHandleType
-            = pyrsl_handle_type(module, &threadsafe_spec, base);
+        st->ThreadSafeHandleType =
+            pyrsl_handle_type(module, &threadsafe_spec, base);
     }
     Py_DECREF(base);
     return st->ThreadSafeHandleType == NULL ? -1 : 0;
@@ -183,8 +181,8 @@ pyrsl_threadsafe_handle_init(PyObject *handle)
 int
 pyrsl_threadsafe_handle_type(PyObject *Py_UNUSED(module), module_state *st)
 {
-    st->ThreadSafeHandleType
-        = (PyTypeObject *)Py_NewRef((PyObject *)st->HandleType);
+    st->ThreadSafeHandleType =
+        (PyTypeObject *)Py_NewRef((PyObject *)st->HandleType);
     return 0;
 }
 

@@ -122,8 +122,7 @@ timers_fill(pyrsl_timers *timers, size_t place)
     if (place > 0
         && timer_before(&last, &timers->heap[(place - 1) / TIMER_ARITY])) {
         timer_rise(timers, place, last);
-    }
-    else {
+    } else {
         timer_sink(timers, place, last);
     }
 }

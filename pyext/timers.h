@@ -31,13 +31,13 @@ int pyrsl_timers_add(pyrsl_timers *timers, struct TimerHandleObject *handle,
                      double when);
 
 /* Precondition: the handle is in the heap. Gives back its reference. */
-void pyrsl_timers_remove(pyrsl_timers *timers,
-                         struct TimerHandleObject *handle);
+void
+pyrsl_timers_remove(pyrsl_timers *timers, struct TimerHandleObject *handle);
 
 /* The next handle with when < `limit`, removed and owned by the caller, or
  * NULL. */
-struct TimerHandleObject *pyrsl_timers_take_due(pyrsl_timers *timers,
-                                                double limit);
+struct TimerHandleObject *
+pyrsl_timers_take_due(pyrsl_timers *timers, double limit);
 
 void pyrsl_timers_clear(pyrsl_timers *timers);
 int pyrsl_timers_traverse(pyrsl_timers *timers, visitproc visit, void *arg);

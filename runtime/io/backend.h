@@ -36,8 +36,7 @@ typedef struct rsl_backend_ops {
 
     /* [T] See rsl_runtime_wait() and rsl_runtime_collect(). wait also ends when
      * the runtime's mailbox eventfd is signalled. */
-    rsl_status (*wait)(rsl_backend *backend, int64_t timeout_ns,
-                       rsl_err *err);
+    rsl_status (*wait)(rsl_backend *backend, int64_t timeout_ns, rsl_err *err);
     void (*collect)(rsl_backend *backend, rsl_sink *sink);
 
     /* [T], runtime thread: read what is readable, at most `budget` bytes in
@@ -85,8 +84,8 @@ typedef struct rsl_backend_ops {
     rsl_status (*listener_add)(rsl_backend *backend, rsl_listener *listener,
                                rsl_err *err);
     void (*listener_remove)(rsl_backend *backend, rsl_listener *listener);
-    rsl_status (*accept)(rsl_backend *backend, rsl_listener *listener,
-                         int *out, rsl_err *err);
+    rsl_status (*accept)(rsl_backend *backend, rsl_listener *listener, int *out,
+                         rsl_err *err);
 
     rsl_status (*watch_set)(rsl_backend *backend, int fd, unsigned mask,
                             rsl_err *err);
@@ -111,8 +110,8 @@ rsl_status rsl_uring_open(rsl_runtime *rt, rsl_backend **out, rsl_err *err);
 uint32_t rsl_uring_features(const rsl_backend *backend);
 
 /* backend.c: choose by `wanted`; *reason is a literal. */
-rsl_status rsl_backend_open(rsl_runtime *rt, rsl_backend_kind wanted,
-                            rsl_backend **out, const char **reason,
-                            int *reason_errno, rsl_err *err);
+rsl_status
+rsl_backend_open(rsl_runtime *rt, rsl_backend_kind wanted, rsl_backend **out,
+                 const char **reason, int *reason_errno, rsl_err *err);
 
 #endif

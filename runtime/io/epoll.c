@@ -30,11 +30,11 @@ enum { EPOLL_EVENTS = 256 };
  * registered, 0 when the fd is not in the set. */
 typedef struct epoll_backend {
     rsl_backend base;
-    int epfd;               /* [K] */
-    bool pwait2_is_missing; /* [L] */
+    int epfd;                /* [K] */
+    bool pwait2_is_missing;  /* [L] */
     rsl_watch_table watches; /* [L] */
-    rsl_stealer stealer;    /* [T] */
-    int ready_count;        /* [L] */
+    rsl_stealer stealer;     /* [T] */
+    int ready_count;         /* [L] */
     struct epoll_event ready[EPOLL_EVENTS];
 } epoll_backend;
 
@@ -190,9 +190,9 @@ conn_report(epoll_backend *backend, rsl_conn *conn, uint32_t events,
         sink->emit(sink,
                    (rsl_event){.tag = rsl_tag(RSL_EV_WRITABLE, conn->id)});
     }
-    if (((events & EPOLLIN) != 0 && !reads) ||
-        ((events & EPOLLOUT) != 0 && !writes) ||
-        (hangup && !reads && !writes)) {
+    if (((events & EPOLLIN) != 0 && !reads)
+        || ((events & EPOLLOUT) != 0 && !writes)
+        || (hangup && !reads && !writes)) {
         conn_trim(backend, conn);
     }
 }
@@ -280,9 +280,9 @@ epoll_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err)
     };
     int epfd = epoll_of(base)->epfd;
 
-    if (epoll_ctl(epfd, EPOLL_CTL_ADD, listener->fd, &event) < 0 &&
-        (errno != EEXIST ||
-         epoll_ctl(epfd, EPOLL_CTL_MOD, listener->fd, &event) < 0)) {
+    if (epoll_ctl(epfd, EPOLL_CTL_ADD, listener->fd, &event) < 0
+        && (errno != EEXIST
+            || epoll_ctl(epfd, EPOLL_CTL_MOD, listener->fd, &event) < 0)) {
         *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
         return RSL_OS;
     }
@@ -356,8 +356,8 @@ rsl_epoll_open(rsl_runtime *rt, rsl_backend **out, rsl_err *err)
         *err = (rsl_err){.code = errno, .call = "epoll_create1"};
         goto fail_free;
     }
-    if (epoll_ctl(backend->epfd, EPOLL_CTL_ADD, rt->mailbox.wake_fd,
-                  &mailbox) < 0) {
+    if (epoll_ctl(backend->epfd, EPOLL_CTL_ADD, rt->mailbox.wake_fd, &mailbox)
+        < 0) {
         *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
         goto fail_epfd;
     }

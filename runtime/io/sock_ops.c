@@ -128,8 +128,8 @@ rsl_sock_accept(rsl_backend *backend, rsl_listener *listener, int *out,
 {
     (void)backend; /* the same for all */
     for (int tries = 0; tries < ACCEPT_TRIES; tries++) {
-        int fd = accept4(listener->fd, NULL, NULL,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd =
+            accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             *out = fd;
             return RSL_OK;
@@ -176,8 +176,7 @@ stealer_pack(rsl_stealer *stealer, size_t len)
 }
 
 static void
-steal_end(rsl_conn *conn, rsl_status status, const rsl_err *err,
-          rsl_sink *sink)
+steal_end(rsl_conn *conn, rsl_status status, const rsl_err *err, rsl_sink *sink)
 {
     rsl_event event = {.u.arg = 0};
 
@@ -199,8 +198,7 @@ steal_end(rsl_conn *conn, rsl_status status, const rsl_err *err,
 
 /* Read one conn once. True when there may be more. */
 static bool
-steal_once(rsl_stealer *stealer, rsl_conn *conn, size_t *taken,
-           rsl_sink *sink)
+steal_once(rsl_stealer *stealer, rsl_conn *conn, size_t *taken, rsl_sink *sink)
 {
     rsl_err err = {0};
     size_t got = 0;
@@ -221,9 +219,8 @@ steal_once(rsl_stealer *stealer, rsl_conn *conn, size_t *taken,
         return false;
     }
     *taken += got;
-    sink->emit(sink,
-               (rsl_event){.tag = rsl_tag(RSL_EV_DATA, conn->id),
-                           .u.ptr = stealer_pack(stealer, got)});
+    sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DATA, conn->id),
+                                 .u.ptr = stealer_pack(stealer, got)});
     return got == STEAL_SIZE;
 }
 
@@ -239,15 +236,15 @@ rsl_steal_from(rsl_stealer *stealer, rsl_runtime *rt, int epfd, size_t budget,
         uint64_t tag = ready[i].data.u64;
         rsl_conn *conn;
 
-        if (rsl_tag_kind(tag) != RSL_EV_READABLE ||
-            (ready[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) == 0) {
+        if (rsl_tag_kind(tag) != RSL_EV_READABLE
+            || (ready[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) == 0) {
             continue;
         }
         conn = rsl_id_table_find(&rt->conns, rsl_tag_id(tag));
-        while (conn != NULL && taken < budget &&
-               rsl_conn_state_now(conn) == RSL_CONN_READING &&
-               rsl_steal_allowed(conn) &&
-               steal_once(stealer, conn, &taken, sink)) {
+        while (conn != NULL && taken < budget
+               && rsl_conn_state_now(conn) == RSL_CONN_READING
+               && rsl_steal_allowed(conn)
+               && steal_once(stealer, conn, &taken, sink)) {
             continue;
         }
     }

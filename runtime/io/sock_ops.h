@@ -12,9 +12,9 @@
 
 rsl_status rsl_sock_recv(rsl_backend *backend, rsl_conn *conn, void *buf,
                          size_t cap, size_t *out, rsl_err *err);
-rsl_status rsl_sock_send(rsl_backend *backend, rsl_conn *conn,
-                         const struct iovec *iov, unsigned count, size_t *out,
-                         rsl_err *err);
+rsl_status
+rsl_sock_send(rsl_backend *backend, rsl_conn *conn, const struct iovec *iov,
+              unsigned count, size_t *out, rsl_err *err);
 rsl_status rsl_sock_accept(rsl_backend *backend, rsl_listener *listener,
                            int *out, rsl_err *err);
 
@@ -23,8 +23,8 @@ rsl_status rsl_sock_accept(rsl_backend *backend, rsl_listener *listener,
 bool rsl_accept_error_is_passing(int code);
 
 /* send_batch one conn after the other. */
-void rsl_sock_send_batch(rsl_backend *backend, rsl_conn **conns,
-                         unsigned count, bool has_token);
+void rsl_sock_send_batch(rsl_backend *backend, rsl_conn **conns, unsigned count,
+                         bool has_token);
 
 /* The runtime thread's reading. [T] */
 typedef struct rsl_stealer {

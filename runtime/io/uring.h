@@ -100,23 +100,23 @@ typedef struct uring_stash {
 typedef struct uring_backend {
     rsl_backend base;
     struct io_uring ring;
-    bool has_ring;         /* [L] */
-    uint64_t ring_thread;  /* [L] uring_thread_serial() of its only thread */
-    uring_bufs bufs;       /* [L] */
-    uring_batch batch;     /* [L] */
-    uring_stash stash;     /* [L] completions of a ring that is gone */
-    rsl_list arm_conns;    /* [L] conns whose armed state may not be what they
+    bool has_ring;           /* [L] */
+    uint64_t ring_thread;    /* [L] uring_thread_serial() of its only thread */
+    uring_bufs bufs;         /* [L] */
+    uring_batch batch;       /* [L] */
+    uring_stash stash;       /* [L] completions of a ring that is gone */
+    rsl_list arm_conns;      /* [L] conns whose armed state may not be what they
                             * want: looked at by the next wait */
-    rsl_list arm_listeners; /* [L] the same */
-    bool wake_armed;       /* [L] multishot poll of the mailbox's eventfd */
-    bool watch_armed;      /* [L] one poll of watch_epfd */
-    int watch_epfd;        /* [K] */
+    rsl_list arm_listeners;  /* [L] the same */
+    bool wake_armed;         /* [L] multishot poll of the mailbox's eventfd */
+    bool watch_armed;        /* [L] one poll of watch_epfd */
+    int watch_epfd;          /* [K] */
     rsl_watch_table watches; /* [L] */
 
-    bool unreaped;         /* [T] see above */
-    bool steal_wanted;     /* [T] steal() has found no set */
-    int steal_epfd;        /* [T] -1 until then */
-    rsl_stealer stealer;   /* [T] */
+    bool unreaped;       /* [T] see above */
+    bool steal_wanted;   /* [T] steal() has found no set */
+    int steal_epfd;      /* [T] -1 until then */
+    rsl_stealer stealer; /* [T] */
 } uring_backend;
 
 static inline uring_backend *
@@ -140,8 +140,8 @@ void uring_buffer_return(rsl_backend *base, uint32_t number);
 
 /* uring_ring.c */
 extern const struct io_uring_params uring_params;
-struct io_uring_sqe *uring_sqe(uring_backend *backend, uring_op op,
-                               uint64_t id);
+struct io_uring_sqe *
+uring_sqe(uring_backend *backend, uring_op op, uint64_t id);
 /* Whether the calling thread may enter the ring. */
 bool uring_is_mine(const uring_backend *backend);
 /* Submit without reading anything. Needs no token. A negative errno, or 0. */
@@ -168,8 +168,8 @@ void uring_conn_remove(rsl_backend *base, rsl_conn *conn);
 rsl_status uring_read_start(rsl_backend *base, rsl_conn *conn);
 void uring_read_stop(rsl_backend *base, rsl_conn *conn);
 rsl_status uring_write_arm(rsl_backend *base, rsl_conn *conn);
-rsl_status uring_listener_add(rsl_backend *base, rsl_listener *listener,
-                              rsl_err *err);
+rsl_status
+uring_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err);
 void uring_listener_remove(rsl_backend *base, rsl_listener *listener);
 /* [T] Forget what the ring that is gone had, and want it again. */
 void uring_want_all(uring_backend *backend);

@@ -106,12 +106,12 @@ arm_conn(uring_backend *backend, rsl_conn *conn)
 {
     bool reads = rsl_conn_state_now(conn) == RSL_CONN_READING;
 
-    if (reads && (conn->io_flags & URING_ARMED) == 0 &&
-        !arm_recv(backend, conn)) {
+    if (reads && (conn->io_flags & URING_ARMED) == 0
+        && !arm_recv(backend, conn)) {
         return false;
     }
-    if (!reads &&
-        (conn->io_flags & (URING_ARMED | URING_CANCELLING)) == URING_ARMED) {
+    if (!reads
+        && (conn->io_flags & (URING_ARMED | URING_CANCELLING)) == URING_ARMED) {
         if (!arm_cancel(backend, uring_data(URING_OP_RECV, conn->id))) {
             return false;
         }
@@ -132,8 +132,8 @@ arm_listener(uring_backend *backend, rsl_listener *listener)
 {
     struct io_uring_sqe *sqe;
 
-    if (listener->state != RSL_LISTENER_ACCEPTING ||
-        (listener->io_flags & URING_ARMED) != 0) {
+    if (listener->state != RSL_LISTENER_ACCEPTING
+        || (listener->io_flags & URING_ARMED) != 0) {
         return true;
     }
     sqe = uring_sqe(backend, URING_OP_NONE, 0);
@@ -165,9 +165,8 @@ arm_own_fds(uring_backend *backend)
         backend->wake_armed = true;
     }
     if (!backend->watch_armed && backend->watches.count > 0) {
-        backend->watch_armed =
-            arm_poll(backend, backend->watch_epfd, POLLIN,
-                     uring_data(URING_OP_WATCH, 0));
+        backend->watch_armed = arm_poll(backend, backend->watch_epfd, POLLIN,
+                                        uring_data(URING_OP_WATCH, 0));
         return backend->watch_armed;
     }
     return true;
@@ -210,7 +209,8 @@ uring_is_over(uring_backend *backend, uint64_t data)
     struct io_uring_cqe *cqe;
     unsigned head;
 
-    io_uring_for_each_cqe(&backend->ring, head, cqe) {
+    io_uring_for_each_cqe(&backend->ring, head, cqe)
+    {
         if (cqe->user_data == data && (cqe->flags & IORING_CQE_F_MORE) == 0) {
             return true;
         }
@@ -255,8 +255,9 @@ uring_conn_add(rsl_backend *base, rsl_conn *conn)
         .data.u64 = rsl_tag(RSL_EV_READABLE, conn->id),
     };
 
-    if (backend->steal_epfd >= 0 &&
-        epoll_ctl(backend->steal_epfd, EPOLL_CTL_ADD, conn->fd, &event) == 0) {
+    if (backend->steal_epfd >= 0
+        && epoll_ctl(backend->steal_epfd, EPOLL_CTL_ADD, conn->fd, &event)
+               == 0) {
         conn->io_flags |= URING_IN_STEAL_SET;
     } /* without it only the loop thread reads this conn */
     return RSL_OK;

@@ -35,9 +35,9 @@ uring_bufs_open(uring_backend *backend, rsl_err *err)
     int result;
 
     if (bufs->memory == NULL) {
-        void *memory = mmap(NULL, BUFS_BYTES + BUFS_RING_BYTES,
-                            PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory =
+            mmap(NULL, BUFS_BYTES + BUFS_RING_BYTES, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) {
             return RSL_NOMEM;
         }

@@ -25,8 +25,8 @@ typedef struct collector {
 static void
 collector_emit(collector *self, rsl_event_kind kind, uint64_t id, int arg)
 {
-    self->sink->emit(self->sink, (rsl_event){.tag = rsl_tag(kind, id),
-                                             .u.arg = arg});
+    self->sink->emit(self->sink,
+                     (rsl_event){.tag = rsl_tag(kind, id), .u.arg = arg});
 }
 
 static void
@@ -93,8 +93,8 @@ collector_first_recv(collector *self, rsl_conn *conn, unsigned flags)
     char byte;
     int end;
 
-    if ((flags & IORING_CQE_F_MORE) == 0 ||
-        (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0) {
+    if ((flags & IORING_CQE_F_MORE) == 0
+        || (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0) {
         return; /* the kernel goes on by itself, or we arm again */
     }
     conn->io_flags &= ~(unsigned)URING_FRESH;
@@ -102,8 +102,8 @@ collector_first_recv(collector *self, rsl_conn *conn, unsigned flags)
     if (end < 0) {
         end = -errno;
     }
-    if (end > 0 || end == -EAGAIN ||
-        uring_is_over(self->backend, uring_data(URING_OP_RECV, conn->id))) {
+    if (end > 0 || end == -EAGAIN
+        || uring_is_over(self->backend, uring_data(URING_OP_RECV, conn->id))) {
         return; /* not the end, or its own completion tells which one */
     }
     collector_flush(self); /* its bytes come first */
@@ -116,8 +116,8 @@ collector_recv(collector *self, const struct io_uring_cqe *cqe)
 {
     uring_backend *backend = self->backend;
     unsigned number = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
-    rsl_conn *conn = rsl_id_table_find(&backend->base.rt->conns,
-                                       rsl_tag_id(cqe->user_data));
+    rsl_conn *conn =
+        rsl_id_table_find(&backend->base.rt->conns, rsl_tag_id(cqe->user_data));
     bool dead = conn == NULL || rsl_conn_state_now(conn) == RSL_CONN_CLOSING;
 
     if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
@@ -125,8 +125,7 @@ collector_recv(collector *self, const struct io_uring_cqe *cqe)
             uring_buffer_return(&backend->base, number);
         } else {
             collector_append(
-                self, conn,
-                uring_bufs_lend(backend, number, (size_t)cqe->res));
+                self, conn, uring_bufs_lend(backend, number, (size_t)cqe->res));
             if ((conn->io_flags & URING_FRESH) != 0) {
                 collector_first_recv(self, conn, cqe->flags);
             }
@@ -184,8 +183,8 @@ collector_accept(collector *self, const struct io_uring_cqe *cqe)
         return;
     }
     listener->io_flags &= ~(unsigned)URING_ARMED;
-    if (cqe->res < 0 && !rsl_accept_error_is_passing(-cqe->res) &&
-        listener->state == RSL_LISTENER_ACCEPTING) {
+    if (cqe->res < 0 && !rsl_accept_error_is_passing(-cqe->res)
+        && listener->state == RSL_LISTENER_ACCEPTING) {
         listener->state = RSL_LISTENER_PAUSED;
         collector_emit(self, RSL_EV_ACCEPT_ERROR, id, -cqe->res);
         return;
@@ -243,7 +242,8 @@ collector_take_ring(collector *self)
     struct io_uring_cqe *cqe;
     unsigned head, count = 0;
 
-    io_uring_for_each_cqe(&backend->ring, head, cqe) {
+    io_uring_for_each_cqe(&backend->ring, head, cqe)
+    {
         if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
             uring_bufs_take(backend, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
         }
@@ -276,9 +276,10 @@ uring_collect(rsl_backend *base, rsl_sink *sink)
     collector_take_ring(&self);
     /* Completions that did not fit wait in the kernel, older than what the
      * sockets hold: bring them in before anybody may recv(). */
-    while ((IO_URING_READ_ONCE(*backend->ring.sq.kflags) &
-            IORING_SQ_CQ_OVERFLOW) != 0 &&
-           uring_enter(backend, 0, 0) == 0) {
+    while (
+        (IO_URING_READ_ONCE(*backend->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+            != 0
+        && uring_enter(backend, 0, 0) == 0) {
         collector_take_ring(&self);
     }
     collector_flush(&self);
@@ -306,7 +307,8 @@ uring_discard_completions(uring_backend *backend)
         discard(&backend->stash.cqes[i]);
     }
     if (backend->has_ring) {
-        io_uring_for_each_cqe(&backend->ring, head, cqe) {
+        io_uring_for_each_cqe(&backend->ring, head, cqe)
+        {
             discard(cqe);
         }
     }

@@ -24,8 +24,8 @@ static struct {
 } probe_result = {.once = PTHREAD_ONCE_INIT};
 
 static const uint8_t probe_ops[] = {
-    IORING_OP_RECV,     IORING_OP_SEND,         IORING_OP_SENDMSG,
-    IORING_OP_ACCEPT,   IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD,
+    IORING_OP_RECV,   IORING_OP_SEND,         IORING_OP_SENDMSG,
+    IORING_OP_ACCEPT, IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD,
     IORING_OP_NOP,
 };
 
@@ -38,8 +38,8 @@ probe_kernel_is_good(void)
     struct utsname name;
     unsigned major = 0, minor = 0, patch = 0;
 
-    if (uname(&name) < 0 ||
-        sscanf(name.release, "%u.%u.%u", &major, &minor, &patch) < 2) {
+    if (uname(&name) < 0
+        || sscanf(name.release, "%u.%u.%u", &major, &minor, &patch) < 2) {
         return true; /* an odd name proves nothing: the trial decides */
     }
     if (major < 6 || (major == 6 && minor < 1)) {
@@ -76,16 +76,18 @@ probe_receive(struct io_uring *ring, int fd, const uint8_t *buffers)
     sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUF_GROUP;
-    if (io_uring_submit_and_wait_timeout(ring, &cqe, 1, &second, NULL) < 0 ||
-        io_uring_peek_cqe(ring, &cqe) < 0) {
+    if (io_uring_submit_and_wait_timeout(ring, &cqe, 1, &second, NULL) < 0
+        || io_uring_peek_cqe(ring, &cqe) < 0) {
         return false;
     }
-    return cqe->res == 4 && (cqe->flags & IORING_CQE_F_MORE) != 0 &&
-           (cqe->flags & IORING_CQE_F_BUFFER) != 0 &&
-           (cqe->flags >> IORING_CQE_BUFFER_SHIFT) < PROBE_BUFS &&
-           memcmp(buffers + (cqe->flags >> IORING_CQE_BUFFER_SHIFT) *
-                                PROBE_BUF_SIZE,
-                  "ping", 4) == 0;
+    return cqe->res == 4 && (cqe->flags & IORING_CQE_F_MORE) != 0
+           && (cqe->flags & IORING_CQE_F_BUFFER) != 0
+           && (cqe->flags >> IORING_CQE_BUFFER_SHIFT) < PROBE_BUFS
+           && memcmp(buffers
+                         + (cqe->flags >> IORING_CQE_BUFFER_SHIFT)
+                               * PROBE_BUF_SIZE,
+                     "ping", 4)
+                  == 0;
 }
 
 static bool
@@ -108,15 +110,14 @@ probe_multishot(struct io_uring *ring)
     bufs = (void *)(memory + PROBE_BUFS * PROBE_BUF_SIZE);
     io_uring_buf_ring_init(bufs);
     for (unsigned short i = 0; i < PROBE_BUFS; i++) {
-        io_uring_buf_ring_add(bufs, memory + i * PROBE_BUF_SIZE,
-                              PROBE_BUF_SIZE, i,
-                              io_uring_buf_ring_mask(PROBE_BUFS), i);
+        io_uring_buf_ring_add(bufs, memory + i * PROBE_BUF_SIZE, PROBE_BUF_SIZE,
+                              i, io_uring_buf_ring_mask(PROBE_BUFS), i);
     }
     io_uring_buf_ring_advance(bufs, PROBE_BUFS);
     reg.ring_addr = (uint64_t)(uintptr_t)bufs;
-    works = io_uring_register_buf_ring(ring, &reg, 0) == 0 &&
-            send(pair[1], "ping", 4, MSG_NOSIGNAL) == 4 &&
-            probe_receive(ring, pair[0], memory);
+    works = io_uring_register_buf_ring(ring, &reg, 0) == 0
+            && send(pair[1], "ping", 4, MSG_NOSIGNAL) == 4
+            && probe_receive(ring, pair[0], memory);
     close(pair[0]);
     close(pair[1]);
 done:
@@ -128,8 +129,8 @@ done:
 static void
 probe_run(void)
 {
-    const uint32_t needed = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG |
-                            IORING_FEAT_FAST_POLL | IORING_FEAT_CQE_SKIP;
+    const uint32_t needed = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG
+                            | IORING_FEAT_FAST_POLL | IORING_FEAT_CQE_SKIP;
     struct io_uring_params params = uring_params;
     struct io_uring ring;
     int result;
@@ -144,8 +145,8 @@ probe_run(void)
         return;
     }
     probe_result.features = params.features;
-    if ((params.features & needed) == needed && probe_kernel_is_good() &&
-        probe_has_ops(&ring) && probe_multishot(&ring)) {
+    if ((params.features & needed) == needed && probe_kernel_is_good()
+        && probe_has_ops(&ring) && probe_multishot(&ring)) {
         probe_result.status = RSL_OK;
     }
     io_uring_queue_exit(&ring);

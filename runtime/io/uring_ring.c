@@ -14,9 +14,9 @@
  * kernel says when that is due, so that a poll with nothing due makes no
  * system call. SUBMIT_ALL: one bad entry does not hold up the others. */
 const struct io_uring_params uring_params = {
-    .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-             IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
-             IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+    .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
+             | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL
+             | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
     .cq_entries = URING_CQ_ENTRIES,
 };
 
@@ -60,8 +60,8 @@ uring_submit(uring_backend *backend)
     int result = 0;
 
     if (count > 0) {
-        result = io_uring_enter((unsigned)backend->ring.ring_fd, count, 0, 0,
-                                NULL);
+        result =
+            io_uring_enter((unsigned)backend->ring.ring_fd, count, 0, 0, NULL);
     }
     return result < 0 ? result : 0;
 }
@@ -124,11 +124,11 @@ uring_drop_ring(uring_backend *backend)
         }
         stash->cqes = cqes;
         i = stash->count;
-        io_uring_for_each_cqe(ring, head, cqe) {
+        io_uring_for_each_cqe(ring, head, cqe)
+        {
             memcpy(&cqes[i++], cqe, sizeof *cqe);
             if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
-                uring_bufs_take(backend,
-                                cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+                uring_bufs_take(backend, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
             }
         }
         stash->count = i;
@@ -157,8 +157,8 @@ uring_attach(rsl_backend *base, rsl_err *err)
     if (status != RSL_OK) {
         return status;
     }
-    result = io_uring_queue_init_params(URING_SQ_ENTRIES, &backend->ring,
-                                        &params);
+    result =
+        io_uring_queue_init_params(URING_SQ_ENTRIES, &backend->ring, &params);
     if (result < 0) {
         *err = (rsl_err){.code = -result, .call = "io_uring_setup"};
         return RSL_OS;
@@ -188,10 +188,10 @@ uring_poll(uring_backend *backend, int64_t timeout_ns, rsl_err *err)
     unsigned due;
     int result;
 
-    due = IO_URING_READ_ONCE(*sq->kflags) &
-          (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
-    if (timeout_ns == 0 && due == 0 &&
-        sq->sqe_tail == IO_URING_READ_ONCE(*sq->khead)) {
+    due = IO_URING_READ_ONCE(*sq->kflags)
+          & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+    if (timeout_ns == 0 && due == 0
+        && sq->sqe_tail == IO_URING_READ_ONCE(*sq->khead)) {
         return RSL_OK;
     }
     result = uring_enter(backend, 1, timeout_ns);
@@ -215,8 +215,8 @@ uring_wait(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     rsl_status status;
 
     uring_open_steal_set(backend);
-    if (!uring_arm(backend) || backend->stash.count > 0 ||
-        io_uring_cq_ready(&backend->ring) > 0) {
+    if (!uring_arm(backend) || backend->stash.count > 0
+        || io_uring_cq_ready(&backend->ring) > 0) {
         timeout_ns = 0;
     }
     if (timeout_ns != 0 && backend->batch.outstanding > 0) {
@@ -261,8 +261,8 @@ uring_watch_set(rsl_backend *base, int fd, unsigned mask, rsl_err *err)
 {
     uring_backend *backend = uring_of(base);
 
-    return rsl_watch_table_set(&backend->watches, backend->watch_epfd, fd,
-                               mask, err);
+    return rsl_watch_table_set(&backend->watches, backend->watch_epfd, fd, mask,
+                               err);
 }
 
 /* In a forked child the ring is the parent's: unmapping and closing are all

@@ -22,8 +22,8 @@ batch_add(uring_backend *backend, rsl_conn *conn)
     const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     struct io_uring_sqe *sqe;
 
-    pieces = rsl_conn_gather(
-        conn, iov, room < RSL_CONN_IOV_MAX ? room : RSL_CONN_IOV_MAX);
+    pieces = rsl_conn_gather(conn, iov,
+                             room < RSL_CONN_IOV_MAX ? room : RSL_CONN_IOV_MAX);
     if (index == URING_BATCH_MAX || pieces == 0) {
         return false;
     }
@@ -60,8 +60,8 @@ uring_send_batch(rsl_backend *base, rsl_conn **conns, unsigned count,
     unsigned prepared = 0;
 
     uring_settle(base);
-    if (count >= URING_BATCH_MIN && base->rt->in_run &&
-        uring_is_mine(backend) && backend->batch.outstanding == 0) {
+    if (count >= URING_BATCH_MIN && base->rt->in_run && uring_is_mine(backend)
+        && backend->batch.outstanding == 0) {
         backend->batch.count = 0;
         backend->batch.pieces = 0;
         while (prepared < count && batch_add(backend, conns[prepared])) {
@@ -99,11 +99,12 @@ uring_batch_is_sent(uring_backend *backend)
     struct io_uring_cqe *cqe;
     unsigned head, sent = 0;
 
-    io_uring_for_each_cqe(&backend->ring, head, cqe) {
+    io_uring_for_each_cqe(&backend->ring, head, cqe)
+    {
         unsigned index = (unsigned)rsl_tag_id(cqe->user_data);
 
-        if (uring_data_op(cqe->user_data) != URING_OP_SEND || cqe->res < 0 ||
-            (size_t)cqe->res != batch->conns[index]->backlog_bytes) {
+        if (uring_data_op(cqe->user_data) != URING_OP_SEND || cqe->res < 0
+            || (size_t)cqe->res != batch->conns[index]->backlog_bytes) {
             return false;
         }
         sent++;
@@ -119,7 +120,8 @@ batch_reap(uring_backend *backend)
     struct io_uring_cqe *cqe;
     unsigned head, blank = 0, seen = 0;
 
-    io_uring_for_each_cqe(&backend->ring, head, cqe) {
+    io_uring_for_each_cqe(&backend->ring, head, cqe)
+    {
         unsigned index = (unsigned)rsl_tag_id(cqe->user_data);
 
         if (uring_data_op(cqe->user_data) == URING_OP_SEND) {
@@ -127,8 +129,8 @@ batch_reap(uring_backend *backend)
             uring_sent(backend, index, cqe->res);
         }
         seen++;
-        if (uring_data_op(cqe->user_data) == URING_OP_NONE &&
-            blank == seen - 1) {
+        if (uring_data_op(cqe->user_data) == URING_OP_NONE
+            && blank == seen - 1) {
             blank = seen;
         }
     }

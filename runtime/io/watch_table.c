@@ -66,8 +66,8 @@ rsl_watch_table_set(rsl_watch_table *table, int epfd, int fd, unsigned mask,
                     rsl_err *err)
 {
     struct epoll_event event = {
-        .events = ((mask & RSL_WATCH_READ) != 0 ? (uint32_t)EPOLLIN : 0u) |
-                  ((mask & RSL_WATCH_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0u),
+        .events = ((mask & RSL_WATCH_READ) != 0 ? (uint32_t)EPOLLIN : 0u)
+                  | ((mask & RSL_WATCH_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0u),
         .data.u64 = rsl_tag(RSL_EV_WATCH, (uint64_t)fd),
     };
     bool known = table_mask(table, (size_t)fd) != 0;
@@ -119,7 +119,6 @@ rsl_watch_table_report(rsl_watch_table *table, int epfd, uint64_t tag,
     }
     mask &= asked;
     if (mask != 0) {
-        sink->emit(sink,
-                   (rsl_event){.tag = tag, .u.arg = (intptr_t)mask});
+        sink->emit(sink, (rsl_event){.tag = tag, .u.arg = (intptr_t)mask});
     }
 }

@@ -40,8 +40,8 @@ rsl_conn_enter(rsl_conn *conn, rsl_conn_state from, rsl_conn_state to)
 bool
 rsl_conn_fail_read(rsl_conn *conn)
 {
-    return rsl_conn_enter(conn, RSL_CONN_READING, RSL_CONN_READ_DONE) ||
-           rsl_conn_enter(conn, RSL_CONN_IDLE, RSL_CONN_READ_DONE) ||
+    return rsl_conn_enter(conn, RSL_CONN_READING, RSL_CONN_READ_DONE)
+           || rsl_conn_enter(conn, RSL_CONN_IDLE, RSL_CONN_READ_DONE) ||
            /* started between the two */
            rsl_conn_enter(conn, RSL_CONN_READING, RSL_CONN_READ_DONE);
 }

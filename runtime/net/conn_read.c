@@ -38,8 +38,8 @@ rsl_conn_read_stop(rsl_conn *conn)
 {
     rsl_runtime *rt = conn->rt;
 
-    if (rsl_conn_enter(conn, RSL_CONN_READING, RSL_CONN_IDLE) &&
-        !rsl_runtime_is_forked(rt)) {
+    if (rsl_conn_enter(conn, RSL_CONN_READING, RSL_CONN_IDLE)
+        && !rsl_runtime_is_forked(rt)) {
         rt->backend->ops->read_stop(rt->backend, conn);
     }
 }
@@ -125,8 +125,8 @@ conn_recv_locked(rsl_conn *conn, void *buf, size_t cap, size_t *out,
     if (state == RSL_CONN_CLOSING) {
         return RSL_CLOSED;
     }
-    if (conn->queued_events > 0 || atomic_load(&conn->stolen_bytes) > 0 ||
-        conn->held_head != NULL || state == RSL_CONN_READ_DONE) {
+    if (conn->queued_events > 0 || atomic_load(&conn->stolen_bytes) > 0
+        || conn->held_head != NULL || state == RSL_CONN_READ_DONE) {
         return RSL_BUSY;
     }
     status = backend->ops->recv(backend, conn, buf, cap, out, err);

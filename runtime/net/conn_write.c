@@ -241,9 +241,9 @@ rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code)
     }
     rsl_list_remove(&conn->dirty_link);
     if (status == RSL_OS) {
-        rt->flush_sink->emit(rt->flush_sink,
-                             (rsl_event){.tag = rsl_tag(RSL_EV_SENT, conn->id),
-                                         .u.arg = code});
+        rt->flush_sink->emit(
+            rt->flush_sink,
+            (rsl_event){.tag = rsl_tag(RSL_EV_SENT, conn->id), .u.arg = code});
     }
 }
 

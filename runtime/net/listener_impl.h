@@ -22,14 +22,14 @@ typedef enum rsl_listener_state {
 } rsl_listener_state;
 
 struct rsl_listener {
-    rsl_runtime *rt; /* [K] */
-    void *owner;     /* [K] */
-    uint64_t id;     /* [K] */
-    int fd;          /* [K] */
+    rsl_runtime *rt;          /* [K] */
+    void *owner;              /* [K] */
+    uint64_t id;              /* [K] */
+    int fd;                   /* [K] */
     rsl_listener_state state; /* [L] a backend that reports ACCEPT_ERROR sets
                                * PAUSED */
-    uint32_t io_flags; /* [L] backend's own */
-    rsl_list io_link;  /* [L] backend's own */
+    uint32_t io_flags;        /* [L] backend's own */
+    rsl_list io_link;         /* [L] backend's own */
 };
 
 #endif

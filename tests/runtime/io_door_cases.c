@@ -61,8 +61,8 @@ closed_listener_refuses_at_once(void **state)
         int fd = io_listening_fd(), client, late;
 
         assert_int_equal(getsockname(fd, (void *)&address, &len), 0);
-        assert_int_equal(
-            rsl_listener_open(loop.rt, fd, NULL, &listener, &err), RSL_OK);
+        assert_int_equal(rsl_listener_open(loop.rt, fd, NULL, &listener, &err),
+                         RSL_OK);
         io_loop_turn(&loop, 0);
         client = io_connect(fd);
         rsl_listener_close(listener);

@@ -212,8 +212,8 @@ forked_child_leaves_the_parent_alone(void **state)
     assert_true(child >= 0);
     if (child == 0) {
         rsl_err err = {0};
-        bool good = rsl_conn_read_start(streams[0].conn) == RSL_OK ||
-                    rsl_conn_flush(streams[0].conn, &err) == RSL_FORKED;
+        bool good = rsl_conn_read_start(streams[0].conn) == RSL_OK
+                    || rsl_conn_flush(streams[0].conn, &err) == RSL_FORKED;
 
         rsl_conn_close(streams[0].conn);
         rsl_runtime_free(loop.rt);

@@ -53,8 +53,7 @@ io_loop_init(io_loop *loop, rsl_takeover takeover)
     rsl_config config = {
         .backend = io_backend,
         .takeover = takeover,
-        .hooks = {.loan_return = io_loan_return,
-                  .conn_closed = io_conn_closed},
+        .hooks = {.loan_return = io_loan_return, .conn_closed = io_conn_closed},
     };
     rsl_info info;
     rsl_err err = {0};
@@ -65,8 +64,8 @@ io_loop_init(io_loop *loop, rsl_takeover takeover)
     loop->sink.emit = io_sink_emit;
     assert_int_equal(rsl_runtime_new(&config, &loop->rt, &err), RSL_OK);
     rsl_runtime_info(loop->rt, &info);
-    assert_string_equal(
-        info.backend, io_backend == RSL_BACKEND_EPOLL ? "epoll" : "io_uring");
+    assert_string_equal(info.backend,
+                        io_backend == RSL_BACKEND_EPOLL ? "epoll" : "io_uring");
     assert_int_equal(rsl_runtime_enter(loop->rt, &err), RSL_OK);
 }
 
@@ -321,10 +320,10 @@ io_stream_open(io_loop *loop, io_stream *stream, bool tcp)
     if (tcp) {
         io_tcp_pair(pair);
     } else {
-        assert_int_equal(
-            socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                       pair),
-            0);
+        assert_int_equal(socketpair(AF_UNIX,
+                                    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                                    0, pair),
+                         0);
     }
     stream->peer = pair[1];
     assert_int_equal(
@@ -386,9 +385,9 @@ io_peer_reset(io_stream *stream)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
 
-    assert_int_equal(setsockopt(stream->peer, SOL_SOCKET, SO_LINGER, &linger,
-                                sizeof linger),
-                     0);
+    assert_int_equal(
+        setsockopt(stream->peer, SOL_SOCKET, SO_LINGER, &linger, sizeof linger),
+        0);
     close(stream->peer);
     stream->peer = -1;
 }

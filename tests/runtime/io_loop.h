@@ -68,13 +68,13 @@ void io_loop_poll(io_loop *loop, int64_t timeout_ns);
 void io_loop_run(io_loop *loop);
 
 /* Turns until `condition`; fails the test after five seconds. */
-#define io_until(loop, condition)                                              \
-    do {                                                                       \
-        int64_t io_deadline = rsl_clock_now_ns() + INT64_C(5000000000);        \
-        while (!(condition)) {                                                 \
-            assert_true(rsl_clock_now_ns() < io_deadline);                     \
-            io_loop_turn(loop, 10000000);                                      \
-        }                                                                      \
+#define io_until(loop, condition)                                       \
+    do {                                                                \
+        int64_t io_deadline = rsl_clock_now_ns() + INT64_C(5000000000); \
+        while (!(condition)) {                                          \
+            assert_true(rsl_clock_now_ns() < io_deadline);              \
+            io_loop_turn(loop, 10000000);                               \
+        }                                                               \
     } while (0)
 
 /* A TCP connection over loopback, or a unix socket pair, that reads. */
@@ -84,8 +84,8 @@ void io_stream_fini(io_stream *stream);
 void io_stream_pause(io_stream *stream);
 void io_stream_resume(io_loop *loop, io_stream *stream);
 /* Send all of it from the peer, turning the loop while there is no room. */
-void io_peer_send(io_loop *loop, io_stream *stream, const void *data,
-                  size_t len);
+void
+io_peer_send(io_loop *loop, io_stream *stream, const void *data, size_t len);
 /* Read what is there; -1 for nothing, 0 for the end. */
 ssize_t io_peer_recv(io_stream *stream, void *buf, size_t cap);
 /* Close the peer's end so that the conn sees a reset. */

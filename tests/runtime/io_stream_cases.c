@@ -204,8 +204,7 @@ recv_is_busy_while_an_event_waits(void **state)
     assert_int_equal(rsl_conn_recv(stream.conn, &byte, 1, &got, &err),
                      RSL_BUSY);
     atomic_store(&stream.conn->stolen_bytes, 0);
-    assert_true(
-        rsl_token_try_take(&loop.rt->token, RSL_TOKEN_RUNTIME));
+    assert_true(rsl_token_try_take(&loop.rt->token, RSL_TOKEN_RUNTIME));
     assert_int_equal(rsl_conn_recv(stream.conn, &byte, 1, &got, &err),
                      RSL_BUSY);
     rsl_token_release(&loop.rt->token, RSL_TOKEN_RUNTIME);

@@ -63,15 +63,15 @@ void rsl_conn_received(rsl_conn *conn);
 /* Answer RSL_EV_READABLE: receive at most `cap` bytes into `buf`. RSL_OK with
  * *out > 0, RSL_EOF, RSL_AGAIN, RSL_BUSY (the runtime thread is reading: an
  * event follows), or RSL_OS with *err. */
-rsl_status rsl_conn_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
-                         rsl_err *err);
+rsl_status
+rsl_conn_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out, rsl_err *err);
 
 /* Queue `len` bytes at `data`, lent until hooks.loan_return(loan), which
  * happens exactly once, on the loop thread, from a function of this header or
  * of runtime.h. On any status but RSL_OK the loan was not taken. The queue is
  * sent by rsl_runtime_flush() at the end of the turn, or rsl_conn_flush(). */
-rsl_status rsl_conn_write(rsl_conn *conn, const void *data, size_t len,
-                          void *loan);
+rsl_status
+rsl_conn_write(rsl_conn *conn, const void *data, size_t len, void *loan);
 
 /* Bytes queued and not yet accepted by the kernel. */
 size_t rsl_conn_backlog(const rsl_conn *conn);

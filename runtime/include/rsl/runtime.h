@@ -26,7 +26,7 @@ typedef enum rsl_backend_kind {
 typedef enum rsl_takeover {
     RSL_TAKEOVER_AUTO = 0, /* when the loop thread is saturated */
     RSL_TAKEOVER_NEVER,
-    RSL_TAKEOVER_ALWAYS,   /* at every tick, for tests */
+    RSL_TAKEOVER_ALWAYS, /* at every tick, for tests */
 } rsl_takeover;
 
 /* Called on the loop thread, from inside rsl_* functions that say so. */
@@ -42,20 +42,20 @@ typedef struct rsl_config {
 } rsl_config;
 
 typedef struct rsl_info {
-    const char *backend;       /* "epoll" or "io_uring" */
-    const char *reason;        /* why this one, a literal */
-    int reason_errno;          /* of a refused io_uring_setup, or 0 */
-    uint32_t ring_features;    /* IORING_FEAT_*, 0 on epoll */
-    int runtime_tid;           /* 0 before the first run */
-    uint64_t polls;            /* times the loop thread polled */
-    uint64_t takeovers;        /* times the runtime thread stole reads */
+    const char *backend;    /* "epoll" or "io_uring" */
+    const char *reason;     /* why this one, a literal */
+    int reason_errno;       /* of a refused io_uring_setup, or 0 */
+    uint32_t ring_features; /* IORING_FEAT_*, 0 on epoll */
+    int runtime_tid;        /* 0 before the first run */
+    uint64_t polls;         /* times the loop thread polled */
+    uint64_t takeovers;     /* times the runtime thread stole reads */
     uint64_t stolen_bytes;
-    uint32_t conns;            /* open connections */
+    uint32_t conns; /* open connections */
 } rsl_info;
 
 /* Make a runtime: choose and open the backend, no thread yet. */
-rsl_status rsl_runtime_new(const rsl_config *config, rsl_runtime **out,
-                           rsl_err *err);
+rsl_status
+rsl_runtime_new(const rsl_config *config, rsl_runtime **out, rsl_err *err);
 
 /* Close every fd and join the runtime thread (which never blocks long).
  * Open conns and listeners are closed. Idempotent. Afterwards only post, wake,
@@ -106,8 +106,7 @@ void rsl_runtime_collect(rsl_runtime *rt, rsl_sink *sink);
 void rsl_runtime_release(rsl_runtime *rt, unsigned pending);
 
 /* Sleep without the token, until a message, a wake or the time-out. */
-rsl_status rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns,
-                             rsl_err *err);
+rsl_status rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err);
 
 /* Between callbacks, with `pending` I/O events still waiting: ask the runtime
  * thread for help when the loop thread has been busy for long enough. */
