@@ -45,6 +45,7 @@ typedef enum uring_op {
     URING_OP_NONE = 0, /* nobody waits for it: cancels, no-ops, taken sends */
     URING_OP_RECV,
     URING_OP_POLLOUT,
+    URING_OP_HANGUP,
     URING_OP_ACCEPT,
     URING_OP_SEND, /* over an index of the batch */
     URING_OP_WATCH,
@@ -68,8 +69,8 @@ enum {
     URING_ARMED = 1u,         /* multishot recv or accept */
     URING_CANCELLING = 2u,    /* its cancel is under way */
     URING_POLLOUT_ARMED = 4u, /* poll for room to write */
-    URING_IN_STEAL_SET = 8u,  /* the runtime thread's epoll set has the fd */
-    URING_FRESH = 16u,        /* armed, and nothing has been received yet */
+    URING_HANGUP_ARMED = 8u,  /* poll for the peer's end */
+    URING_IN_STEAL_SET = 16u, /* the runtime thread's epoll set has the fd */
 };
 
 /* Provided buffers. `lent` ones are with the owner of their chunk. */
@@ -158,11 +159,6 @@ void uring_want_listener(uring_backend *backend, rsl_listener *listener);
 /* [T] Prepare what conns, listeners, watches and the mailbox want armed. False
  * when the submission queue was too short, or no buffer was free. */
 bool uring_arm(uring_backend *backend);
-/* [T] Cancel the operation `data`; when this returns, the kernel has dropped
- * its reference to the file. */
-void uring_cancel_now(uring_backend *backend, uint64_t data);
-/* Whether the last completion of `data` is in the ring. */
-bool uring_is_over(uring_backend *backend, uint64_t data);
 rsl_status uring_conn_add(rsl_backend *base, rsl_conn *conn);
 void uring_conn_remove(rsl_backend *base, rsl_conn *conn);
 rsl_status uring_read_start(rsl_backend *base, rsl_conn *conn);

@@ -70,7 +70,7 @@ arm_recv(uring_backend *backend, rsl_conn *conn)
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUF_GROUP;
     sqe->user_data = uring_data(URING_OP_RECV, conn->id);
-    conn->io_flags |= URING_ARMED | URING_FRESH;
+    conn->io_flags |= URING_ARMED;
     return true;
 }
 
@@ -101,11 +101,33 @@ arm_poll(uring_backend *backend, int fd, unsigned mask, uint64_t data)
     return true;
 }
 
+/* A multishot receive can miss the end of a stream: when bytes and a RST (or,
+ * on older kernels and unix sockets, an EOF) are there before it runs, it takes
+ * the bytes, counts all wake-ups as served and waits for one that never comes.
+ * A poll of its own brings the news. It goes in front of the receive, so it is
+ * woken after it and mostly finds the end reported. */
+static bool
+arm_hangup(uring_backend *backend, rsl_conn *conn)
+{
+    if ((conn->io_flags & URING_HANGUP_ARMED) != 0) {
+        return true;
+    }
+    if (!arm_poll(backend, conn->fd, POLLRDHUP,
+                  uring_data(URING_OP_HANGUP, conn->id))) {
+        return false;
+    }
+    conn->io_flags |= URING_HANGUP_ARMED;
+    return true;
+}
+
 static bool
 arm_conn(uring_backend *backend, rsl_conn *conn)
 {
     bool reads = rsl_conn_state_now(conn) == RSL_CONN_READING;
 
+    if (reads && !arm_hangup(backend, conn)) {
+        return false;
+    }
     if (reads && (conn->io_flags & URING_ARMED) == 0
         && !arm_recv(backend, conn)) {
         return false;
@@ -203,8 +225,9 @@ uring_arm(uring_backend *backend)
     return all;
 }
 
-bool
-uring_is_over(uring_backend *backend, uint64_t data)
+/* Whether the last completion of `data` is in the ring. */
+static bool
+cancel_is_done(uring_backend *backend, uint64_t data)
 {
     struct io_uring_cqe *cqe;
     unsigned head;
@@ -218,30 +241,35 @@ uring_is_over(uring_backend *backend, uint64_t data)
     return false;
 }
 
-/* The cancel itself only marks the operation; its reference is dropped by task
- * work, and so in an enter for events, which may complete other operations as
- * well: their completions wait for the next collect. */
-void
-uring_cancel_now(uring_backend *backend, uint64_t data)
+/* Cancel operations that are armed; on return the kernel has dropped their
+ * references to the file. The cancel itself only marks an operation: its
+ * reference is dropped by task work, and so in an enter for events, which may
+ * complete other operations as well: those wait for the next collect. [T] */
+static void
+cancel_now(uring_backend *backend, const uint64_t *data, unsigned count)
 {
-    if (!backend->has_ring) {
+    unsigned done = 0;
+
+    if (!backend->has_ring || count == 0) {
         return;
     }
     if (!uring_is_mine(backend)) {
         /* Only its own thread may enter the ring, anybody may close it. With
-         * no memory to keep its completions the reference stays until then. */
+         * no memory to keep its completions the references stay until then. */
         (void)uring_drop_ring(backend);
         return;
     }
     backend->unreaped = true;
-    if (!arm_cancel(backend, data)) {
-        return; /* no memory in the kernel: it stays until the ring closes */
+    for (unsigned i = 0; i < count; i++) {
+        /* False: no memory in the kernel. It stays until the ring closes. */
+        (void)arm_cancel(backend, data[i]);
     }
-    for (int i = 0; i < CANCEL_ENTERS; i++) {
-        int result = uring_enter(backend, 0, 0);
-
-        if (uring_is_over(backend, data) || result == -EEXIST) {
-            return;
+    for (int i = 0; i < CANCEL_ENTERS && done < count; i++) {
+        if (uring_enter(backend, 0, 0) == -EEXIST) {
+            return; /* the ring of a thread that is gone */
+        }
+        while (done < count && cancel_is_done(backend, data[done])) {
+            done++;
         }
     }
 }
@@ -267,6 +295,8 @@ void
 uring_conn_remove(rsl_backend *base, rsl_conn *conn)
 {
     uring_backend *backend = uring_of(base);
+    uint64_t armed[3];
+    unsigned count = 0;
 
     rsl_list_remove(&conn->io_link);
     if ((conn->io_flags & URING_IN_STEAL_SET) != 0) {
@@ -274,11 +304,15 @@ uring_conn_remove(rsl_backend *base, rsl_conn *conn)
         (void)epoll_ctl(backend->steal_epfd, EPOLL_CTL_DEL, conn->fd, NULL);
     }
     if ((conn->io_flags & URING_ARMED) != 0) {
-        uring_cancel_now(backend, uring_data(URING_OP_RECV, conn->id));
+        armed[count++] = uring_data(URING_OP_RECV, conn->id);
     }
     if ((conn->io_flags & URING_POLLOUT_ARMED) != 0) {
-        uring_cancel_now(backend, uring_data(URING_OP_POLLOUT, conn->id));
+        armed[count++] = uring_data(URING_OP_POLLOUT, conn->id);
     }
+    if ((conn->io_flags & URING_HANGUP_ARMED) != 0) {
+        armed[count++] = uring_data(URING_OP_HANGUP, conn->id);
+    }
+    cancel_now(backend, armed, count);
     conn->io_flags = 0;
 }
 
@@ -318,6 +352,7 @@ uring_listener_remove(rsl_backend *base, rsl_listener *listener)
 {
     uring_backend *backend = uring_of(base);
     rsl_runtime *rt = base->rt;
+    const uint64_t data = uring_data(URING_OP_ACCEPT, listener->id);
     bool taken = false;
 
     rsl_list_remove(&listener->io_link);
@@ -331,7 +366,7 @@ uring_listener_remove(rsl_backend *base, rsl_listener *listener)
             sched_yield();
         }
     }
-    uring_cancel_now(backend, uring_data(URING_OP_ACCEPT, listener->id));
+    cancel_now(backend, &data, 1);
     if (taken) {
         rsl_token_release(&rt->token, RSL_TOKEN_LOOP);
     }

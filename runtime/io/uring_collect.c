@@ -82,35 +82,6 @@ collector_end_read(collector *self, rsl_conn *conn, int result)
     }
 }
 
-/* An end that arrives behind bytes before the receive is armed, or before its
- * task work runs, may belong to the one readiness that arming found: the kernel
- * then receives once and waits for a wake-up that has been. It looks again only
- * for a TCP peer's EOF; not for a reset, nor for the EOF of a unix socket. So
- * look where the first bytes of an arming end. */
-static void
-collector_first_recv(collector *self, rsl_conn *conn, unsigned flags)
-{
-    char byte;
-    int end;
-
-    if ((flags & IORING_CQE_F_MORE) == 0
-        || (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0) {
-        return; /* the kernel goes on by itself, or we arm again */
-    }
-    conn->io_flags &= ~(unsigned)URING_FRESH;
-    end = (int)recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (end < 0) {
-        end = -errno;
-    }
-    if (end > 0 || end == -EAGAIN
-        || uring_is_over(self->backend, uring_data(URING_OP_RECV, conn->id))) {
-        return; /* not the end, or its own completion tells which one */
-    }
-    collector_flush(self); /* its bytes come first */
-    collector_end_read(self, conn, end);
-    uring_want_conn(self->backend, conn); /* to cancel */
-}
-
 static void
 collector_recv(collector *self, const struct io_uring_cqe *cqe)
 {
@@ -126,9 +97,6 @@ collector_recv(collector *self, const struct io_uring_cqe *cqe)
         } else {
             collector_append(
                 self, conn, uring_bufs_lend(backend, number, (size_t)cqe->res));
-            if ((conn->io_flags & URING_FRESH) != 0) {
-                collector_first_recv(self, conn, cqe->flags);
-            }
         }
     }
     if (conn == NULL || (cqe->flags & IORING_CQE_F_MORE) != 0) {
@@ -160,6 +128,26 @@ collector_pollout(collector *self, const struct io_uring_cqe *cqe)
     if (conn->write_armed) {
         conn->write_armed = false;
         collector_emit(self, RSL_EV_WRITABLE, conn->id, 0);
+    }
+}
+
+/* The peer has finished, or the stream is broken. If the multishot has not said
+ * so, the owner shall look: rsl_conn_recv() finds the bytes that are left and
+ * the end. As long as it has not, the poll is armed again by each wait. */
+static void
+collector_hangup(collector *self, const struct io_uring_cqe *cqe)
+{
+    rsl_conn *conn = rsl_id_table_find(&self->backend->base.rt->conns,
+                                       rsl_tag_id(cqe->user_data));
+
+    if (conn == NULL) {
+        return;
+    }
+    conn->io_flags &= ~(unsigned)URING_HANGUP_ARMED;
+    if (rsl_conn_state_now(conn) == RSL_CONN_READING) {
+        collector_flush(self); /* its bytes come first */
+        collector_emit(self, RSL_EV_READABLE, conn->id, 0);
+        uring_want_conn(self->backend, conn);
     }
 }
 
@@ -205,6 +193,9 @@ collector_take(collector *self, const struct io_uring_cqe *cqe)
         break;
     case URING_OP_POLLOUT:
         collector_pollout(self, cqe);
+        break;
+    case URING_OP_HANGUP:
+        collector_hangup(self, cqe);
         break;
     case URING_OP_ACCEPT:
         collector_accept(self, cqe);
