@@ -312,27 +312,10 @@ static int
 serve_socket(LoopObject *loop, pyrsl_acceptor *acceptor)
 {
     module_state *st = loop->st;
-    PyObject *number =
-        PyObject_CallMethodNoArgs(acceptor->sock, st->str_fileno);
-    if (number == NULL) {
+    acceptor->fd = pyrsl_args_socket_fd(acceptor->sock, st->str_fileno);
+    if (acceptor->fd < 0) {
         return -1;
     }
-    if (!PyLong_Check(number)) { /* in the words of the selectors module */
-        Py_DECREF(number);
-        PyErr_Format(PyExc_ValueError, "Invalid file object: %R",
-                     acceptor->sock);
-        return -1;
-    }
-    long fd = PyLong_AsLong(number);
-    Py_DECREF(number);
-    if (fd == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (fd < 0 || fd > INT_MAX) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
-        return -1;
-    }
-    acceptor->fd = (int)fd;
     return attribute_int(acceptor->sock, st->str_family, &acceptor->family) < 0
                    || attribute_int(acceptor->sock, st->str_type,
                                     &acceptor->type)

@@ -147,3 +147,41 @@ pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
     }
     return args_call_complete(params, out);
 }
+
+/* --- descriptors --- */
+
+int
+pyrsl_args_fd(PyObject *object, PyObject *number)
+{
+    if (!PyLong_Check(number)) {
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
+        return -1;
+    }
+    int overflow;
+    long value = PyLong_AsLongAndOverflow(number, &overflow);
+    if (value == -1 && overflow == 0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (overflow < 0 || value < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number);
+        return -1;
+    }
+    if (overflow > 0 || value > INT_MAX) {
+        PyErr_SetString(PyExc_OverflowError,
+                        "signed integer is greater than maximum");
+        return -1;
+    }
+    return (int)value;
+}
+
+int
+pyrsl_args_socket_fd(PyObject *sock, PyObject *fileno_name)
+{
+    PyObject *number = PyObject_CallMethodNoArgs(sock, fileno_name);
+    if (number == NULL) {
+        return -1;
+    }
+    int fd = pyrsl_args_fd(sock, number);
+    Py_DECREF(number);
+    return fd;
+}

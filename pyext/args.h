@@ -38,4 +38,11 @@ int pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
                     Py_ssize_t nargs, PyObject *kwnames, PyObject *context_name,
                     pyrsl_call *out);
 
+/* The descriptor that is the int `number`, which `object` gave. -1 with
+ * ValueError in the words of the selectors module, or OverflowError. */
+int pyrsl_args_fd(PyObject *object, PyObject *number);
+
+/* sock.fileno(); -1 with what it raised or as pyrsl_args_fd() says. */
+int pyrsl_args_socket_fd(PyObject *sock, PyObject *fileno_name);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include <rsl/watch.h>
 
+#include "args.h"
 #include "errors.h"
 #include "handle.h"
 #include "loop.h"
@@ -11,46 +12,24 @@
 
 /* --- fds --- */
 
-static int
-fd_of_int(PyObject *number)
-{
-    int overflow;
-    long value = PyLong_AsLongAndOverflow(number, &overflow);
-    if (value == -1 && overflow == 0 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (overflow < 0 || value < 0) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number);
-        return -1;
-    }
-    if (overflow > 0 || value > INT_MAX) {
-        PyErr_SetString(PyExc_OverflowError,
-                        "signed integer is greater than maximum");
-        return -1;
-    }
-    return (int)value;
-}
-
 /* The fd of an int or of an object with fileno(), as the selectors module
  * finds it; -1 with ValueError. */
 static int
 fd_of_object(LoopObject *self, PyObject *object)
 {
     if (PyLong_Check(object)) {
-        return fd_of_int(object);
+        return pyrsl_args_fd(object, object);
     }
     PyObject *number = PyObject_CallMethodNoArgs(object, self->st->str_fileno);
-    if (number == NULL || !PyLong_Check(number)) {
-        if (number == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError)
-            && !PyErr_ExceptionMatches(PyExc_TypeError)
-            && !PyErr_ExceptionMatches(PyExc_ValueError)) {
-            return -1;
+    if (number == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)
+            || PyErr_ExceptionMatches(PyExc_TypeError)
+            || PyErr_ExceptionMatches(PyExc_ValueError)) {
+            PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
         }
-        Py_XDECREF(number);
-        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
         return -1;
     }
-    int fd = fd_of_int(number);
+    int fd = pyrsl_args_fd(object, number);
     Py_DECREF(number);
     return fd;
 }

@@ -262,31 +262,6 @@ loop_open_in_context(LoopObject *self, const stream_request *request,
     return transport;
 }
 
-static int
-socket_fileno(module_state *st, PyObject *sock, int *out)
-{
-    PyObject *number = PyObject_CallMethodNoArgs(sock, st->str_fileno);
-    if (number == NULL) {
-        return -1;
-    }
-    if (!PyLong_Check(number)) { /* in the words of the selectors module */
-        Py_DECREF(number);
-        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", sock);
-        return -1;
-    }
-    long fd = PyLong_AsLong(number);
-    Py_DECREF(number);
-    if (fd == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (fd < 0 || fd > INT_MAX) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
-        return -1;
-    }
-    *out = (int)fd;
-    return 0;
-}
-
 static PyObject *
 loop_make_socket_transport(LoopObject *self, PyObject *const *args,
                            Py_ssize_t nargs, PyObject *kwnames)
@@ -308,8 +283,8 @@ loop_make_socket_transport(LoopObject *self, PyObject *const *args,
                      Py_TYPE(request.extra)->tp_name);
         return NULL;
     }
-    if (socket_fileno(self->st, request.sock, &request.fd) < 0
-        || table_check(self, request.fd, request.sock) < 0) {
+    request.fd = pyrsl_args_socket_fd(request.sock, self->st->str_fileno);
+    if (request.fd < 0 || table_check(self, request.fd, request.sock) < 0) {
         return NULL;
     }
     return loop_open_in_context(self, &request, bound[5]);
