@@ -7,6 +7,7 @@ The expectation is not written down: asyncio's own loop is asked.
 
 import asyncio
 import socket
+import sys
 import threading
 import warnings
 
