@@ -6,6 +6,7 @@ The expectation is not written down: asyncio's own loop is asked.
 """
 
 import asyncio
+import contextlib
 import socket
 import sys
 import threading
@@ -394,8 +395,7 @@ def test_wrong_arguments_to_a_transport_raise_what_asyncio_raises(
     "resume_reading", "write_eof", "get_write_buffer_size",
     "set_write_buffer_limits", "get_extra_info", "is_closing", "is_reading",
     "get_protocol", "get_write_buffer_limits", "can_write_eof", "__repr__"])
-async def test_transport_method_after_connection_lost_does_not_crash(
-        flavour, loop, name):
+async def test_transport_method_after_connection_lost_is_safe(flavour, loop, name):
     if (name == "writelines" and not flavour.ours
             and (3, 12, 2) <= sys.version_info < (3, 13, 6)):
         pytest.skip("asyncio up to 3.13.5 sends on a socket that is gone")
@@ -406,10 +406,8 @@ async def test_transport_method_after_connection_lost_does_not_crash(
     await settle()
     arguments = {"write": (b"x",), "writelines": ([b"x"],),
                  "get_extra_info": ("peername",)}.get(name, ())
-    try:
+    with contextlib.suppress(RuntimeError, AttributeError, OSError):
         getattr(transport, name)(*arguments)
-    except Exception as exc:
-        assert isinstance(exc, (RuntimeError, AttributeError, OSError))
     await settle()
     assert protocol.calls == ["made", "lost"]
     peer.close()

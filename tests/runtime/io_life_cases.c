@@ -12,64 +12,46 @@
 static void
 close_under_an_armed_read_sends_fin_at_once(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
     char byte;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    io_loop_turn(&loop, 0);
-    rsl_conn_close(stream.conn);
-    assert_int_equal(io_peer_recv(&stream, &byte, 1), 0);
-    io_loop_turn(&loop, 0);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    io_loop_turn(&it->loop, 0);
+    rsl_conn_close(it->stream.conn);
+    assert_int_equal(io_peer_recv(&it->stream, &byte, 1), 0);
+    io_loop_turn(&it->loop, 0);
 }
 
 static void
 close_of_a_borrowed_fd_tells_its_owner(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
     int fd;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    fd = rsl_conn_fd(stream.conn);
-    rsl_conn_borrow_fd(stream.conn);
-    io_loop_turn(&loop, 0);
-    rsl_conn_close(stream.conn);
+    fd = rsl_conn_fd(it->stream.conn);
+    rsl_conn_borrow_fd(it->stream.conn);
+    io_loop_turn(&it->loop, 0);
+    rsl_conn_close(it->stream.conn);
     assert_int_equal(io_closed, 1);
     assert_int_equal(send(fd, "usable", 6, MSG_NOSIGNAL), 6);
     close(fd);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
 }
 
 static void
 close_while_the_token_is_away_waits_for_it(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
     uint64_t id;
     char byte;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    id = rsl_conn_id(stream.conn);
-    io_loop_turn(&loop, 0);
-    assert_true(rsl_token_try_take(&loop.rt->token, RSL_TOKEN_RUNTIME));
-    rsl_conn_close(stream.conn);
-    assert_null(rsl_conn_find(loop.rt, id));
-    assert_int_equal(io_peer_recv(&stream, &byte, 1), -1);
-    rsl_token_release(&loop.rt->token, RSL_TOKEN_RUNTIME);
-    io_loop_turn(&loop, 0);
-    assert_int_equal(io_peer_recv(&stream, &byte, 1), 0);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    id = rsl_conn_id(it->stream.conn);
+    io_loop_turn(&it->loop, 0);
+    assert_true(rsl_token_try_take(&it->loop.rt->token, RSL_TOKEN_RUNTIME));
+    rsl_conn_close(it->stream.conn);
+    assert_null(rsl_conn_find(it->loop.rt, id));
+    assert_int_equal(io_peer_recv(&it->stream, &byte, 1), -1);
+    rsl_token_release(&it->loop.rt->token, RSL_TOKEN_RUNTIME);
+    io_loop_turn(&it->loop, 0);
+    assert_int_equal(io_peer_recv(&it->stream, &byte, 1), 0);
 }
 
 static void *
@@ -136,27 +118,21 @@ run_elsewhere(void *arg)
 static void
 loop_goes_on_in_another_thread(void **state)
 {
-    io_loop loop;
-    io_stream stream;
-    other_thread other = {.loop = &loop, .stream = &stream};
+    io_case *it = *state;
+    other_thread other = {.loop = &it->loop, .stream = &it->stream};
     pthread_t thread;
     rsl_err err = {0};
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    io_peer_send(&loop, &stream, "here", 4);
-    io_until(&loop, stream.len == 4);
-    rsl_runtime_leave(loop.rt);
-    io_peer_send(&loop, &stream, "elsewhere", 4);
+    io_peer_send(&it->loop, &it->stream, "here", 4);
+    io_until(&it->loop, it->stream.len == 4);
+    rsl_runtime_leave(it->loop.rt);
+    io_peer_send(&it->loop, &it->stream, "elsewhere", 4);
     assert_int_equal(pthread_create(&thread, NULL, run_elsewhere, &other), 0);
     pthread_join(thread, NULL);
-    assert_int_equal(rsl_runtime_enter(loop.rt, &err), RSL_OK);
-    io_peer_send(&loop, &stream, "back", 4);
-    io_until(&loop, stream.len == 12);
-    assert_memory_equal(stream.bytes, "hereelseback", 12);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    assert_int_equal(rsl_runtime_enter(it->loop.rt, &err), RSL_OK);
+    io_peer_send(&it->loop, &it->stream, "back", 4);
+    io_until(&it->loop, it->stream.len == 12);
+    assert_memory_equal(it->stream.bytes, "hereelseback", 12);
 }
 
 static void *
@@ -282,12 +258,12 @@ int
 io_run_life_cases(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(close_under_an_armed_read_sends_fin_at_once),
-        cmocka_unit_test(close_of_a_borrowed_fd_tells_its_owner),
-        cmocka_unit_test(close_while_the_token_is_away_waits_for_it),
+        io_tcp_test(close_under_an_armed_read_sends_fin_at_once),
+        io_tcp_test(close_of_a_borrowed_fd_tells_its_owner),
+        io_tcp_test(close_while_the_token_is_away_waits_for_it),
         cmocka_unit_test(message_ends_a_wait),
         cmocka_unit_test(wait_is_not_shorter_than_asked),
-        cmocka_unit_test(loop_goes_on_in_another_thread),
+        io_tcp_test(loop_goes_on_in_another_thread),
         cmocka_unit_test(loop_may_be_closed_by_another_thread),
         cmocka_unit_test(forked_child_leaves_the_parent_alone),
         cmocka_unit_test(connections_come_and_go_without_a_trace),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -7,29 +8,58 @@
 #include "io_cases.h"
 #include "net/conn_impl.h"
 
+static int
+case_setup(void **state, bool tcp)
+{
+    io_case *it = calloc(1, sizeof *it);
+
+    assert_non_null(it);
+    io_loop_init(&it->loop, RSL_TAKEOVER_NEVER);
+    io_stream_open(&it->loop, &it->stream, tcp);
+    *state = it;
+    return 0;
+}
+
+int
+io_case_setup_tcp(void **state)
+{
+    return case_setup(state, true);
+}
+
+int
+io_case_setup_unix(void **state)
+{
+    return case_setup(state, false);
+}
+
+int
+io_case_teardown(void **state)
+{
+    io_case *it = *state;
+
+    io_stream_fini(&it->stream);
+    io_loop_fini(&it->loop);
+    free(it);
+    return 0;
+}
+
 static void
 stream_delivers_bytes_then_one_eof(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    io_peer_send(&loop, &stream, "hello ", 6);
-    io_until(&loop, stream.len == 6);
-    io_peer_send(&loop, &stream, "world", 5);
-    assert_int_equal(shutdown(stream.peer, SHUT_WR), 0);
-    io_until(&loop, stream.eofs == 1);
-    io_loop_turn(&loop, 1000000);
-    io_loop_turn(&loop, 1000000);
-    assert_int_equal(stream.eofs, 1);
-    assert_int_equal(stream.errors, 0);
-    assert_int_equal(stream.len, 11);
-    assert_memory_equal(stream.bytes, "hello world", 11);
-    rsl_conn_close(stream.conn);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    io_peer_send(&it->loop, &it->stream, "hello ", 6);
+    io_until(&it->loop, it->stream.len == 6);
+    io_peer_send(&it->loop, &it->stream, "world", 5);
+    assert_int_equal(shutdown(it->stream.peer, SHUT_WR), 0);
+    io_until(&it->loop, it->stream.eofs == 1);
+    io_loop_turn(&it->loop, 1000000);
+    io_loop_turn(&it->loop, 1000000);
+    assert_int_equal(it->stream.eofs, 1);
+    assert_int_equal(it->stream.errors, 0);
+    assert_int_equal(it->stream.len, 11);
+    assert_memory_equal(it->stream.bytes, "hello world", 11);
+    rsl_conn_close(it->stream.conn);
 }
 
 static void
@@ -37,183 +67,142 @@ stream_delivers_megabytes_in_order(void **state)
 {
     static uint32_t words[1 << 18]; /* 1 MiB */
     const size_t size = sizeof words;
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
 
-    (void)state;
     for (uint32_t i = 0; i < 1u << 18; i++) {
         words[i] = i * 2654435761u;
     }
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
     for (int i = 0; i < 6; i++) {
-        io_peer_send(&loop, &stream, words, size);
+        io_peer_send(&it->loop, &it->stream, words, size);
     }
-    io_until(&loop, stream.len == 6 * size);
+    io_until(&it->loop, it->stream.len == 6 * size);
     for (size_t i = 0; i < 6; i++) {
-        assert_memory_equal(stream.bytes + i * size, words, size);
+        assert_memory_equal(it->stream.bytes + i * size, words, size);
     }
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
 }
 
 static void
 stream_reports_a_reset_once(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    io_loop_turn(&loop, 0);
-    io_peer_reset(&stream);
-    io_until(&loop, stream.errors + stream.eofs > 0);
-    io_loop_turn(&loop, 1000000);
-    assert_int_equal(stream.errors, 1);
-    assert_int_equal(stream.error, ECONNRESET);
-    assert_int_equal(stream.eofs, 0);
-    rsl_conn_close(stream.conn);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    io_loop_turn(&it->loop, 0);
+    io_peer_reset(&it->stream);
+    io_until(&it->loop, it->stream.errors + it->stream.eofs > 0);
+    io_loop_turn(&it->loop, 1000000);
+    assert_int_equal(it->stream.errors, 1);
+    assert_int_equal(it->stream.error, ECONNRESET);
+    assert_int_equal(it->stream.eofs, 0);
+    rsl_conn_close(it->stream.conn);
 }
 
 static void
 stopped_stream_loses_nothing(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    io_peer_send(&loop, &stream, "a", 1);
-    io_until(&loop, stream.len == 1);
-    io_peer_send(&loop, &stream, "b", 1);
-    io_stream_pause(&stream);
+    io_peer_send(&it->loop, &it->stream, "a", 1);
+    io_until(&it->loop, it->stream.len == 1);
+    io_peer_send(&it->loop, &it->stream, "b", 1);
+    io_stream_pause(&it->stream);
     for (int i = 0; i < 4; i++) {
-        io_loop_turn(&loop, 1000000);
+        io_loop_turn(&it->loop, 1000000);
     }
-    io_peer_send(&loop, &stream, "c", 1);
+    io_peer_send(&it->loop, &it->stream, "c", 1);
     for (int i = 0; i < 4; i++) {
-        io_loop_turn(&loop, 1000000);
+        io_loop_turn(&it->loop, 1000000);
     }
-    assert_int_equal(stream.len, 1);
-    io_stream_resume(&loop, &stream);
-    io_stream_pause(&stream);
-    io_stream_resume(&loop, &stream);
-    io_until(&loop, stream.len == 3);
-    assert_memory_equal(stream.bytes, "abc", 3);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    assert_int_equal(it->stream.len, 1);
+    io_stream_resume(&it->loop, &it->stream);
+    io_stream_pause(&it->stream);
+    io_stream_resume(&it->loop, &it->stream);
+    io_until(&it->loop, it->stream.len == 3);
+    assert_memory_equal(it->stream.bytes, "abc", 3);
 }
 
 /* A stop and a start in one turn meet a cancel that is under way. */
 static void
 start_after_a_cancelled_read_reads_on(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
     for (size_t i = 1; i <= 50; i++) {
-        io_stream_pause(&stream);
+        io_stream_pause(&it->stream);
         if (i % 2 == 0) {
-            io_loop_turn(&loop, 0);
+            io_loop_turn(&it->loop, 0);
         }
         if (i % 3 == 0) {
-            io_loop_turn(&loop, 0);
+            io_loop_turn(&it->loop, 0);
         }
-        io_peer_send(&loop, &stream, "x", 1);
-        io_stream_resume(&loop, &stream);
-        io_until(&loop, stream.len == i);
+        io_peer_send(&it->loop, &it->stream, "x", 1);
+        io_stream_resume(&it->loop, &it->stream);
+        io_until(&it->loop, it->stream.len == i);
     }
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
 }
 
 static void
 stopped_stream_meets_its_eof_when_it_starts(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, false);
-    io_loop_turn(&loop, 0);
-    io_stream_pause(&stream);
-    io_peer_send(&loop, &stream, "tail", 4);
-    close(stream.peer);
-    stream.peer = -1;
+    io_loop_turn(&it->loop, 0);
+    io_stream_pause(&it->stream);
+    io_peer_send(&it->loop, &it->stream, "tail", 4);
+    close(it->stream.peer);
+    it->stream.peer = -1;
     for (int i = 0; i < 4; i++) {
-        io_loop_turn(&loop, 1000000);
+        io_loop_turn(&it->loop, 1000000);
     }
-    assert_int_equal(stream.eofs, 0);
-    io_stream_resume(&loop, &stream);
-    io_until(&loop, stream.eofs == 1);
-    assert_int_equal(stream.len, 4);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    assert_int_equal(it->stream.eofs, 0);
+    io_stream_resume(&it->loop, &it->stream);
+    io_until(&it->loop, it->stream.eofs == 1);
+    assert_int_equal(it->stream.len, 4);
 }
 
 static void
 stopped_stream_with_a_hangup_lets_the_loop_sleep(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, false);
-    io_loop_turn(&loop, 0);
-    io_stream_pause(&stream);
-    close(stream.peer);
-    stream.peer = -1;
-    io_loop_turn(&loop, 1000000);
-    io_loop_turn(&loop, 1000000);
+    io_loop_turn(&it->loop, 0);
+    io_stream_pause(&it->stream);
+    close(it->stream.peer);
+    it->stream.peer = -1;
+    io_loop_turn(&it->loop, 1000000);
+    io_loop_turn(&it->loop, 1000000);
     for (int i = 0; i < 3; i++) {
         int64_t start_ns = rsl_clock_now_ns();
-        io_loop_turn(&loop, 2000000);
+        io_loop_turn(&it->loop, 2000000);
         assert_true(rsl_clock_now_ns() - start_ns >= 2000000);
     }
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
 }
 
 static void
 recv_is_busy_while_an_event_waits(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
     uint8_t byte;
     size_t got = 0;
     rsl_err err = {0};
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, false);
-    io_peer_send(&loop, &stream, "1", 1);
-    stream.conn->queued_events++;
-    assert_int_equal(rsl_conn_recv(stream.conn, &byte, 1, &got, &err),
+    io_peer_send(&it->loop, &it->stream, "1", 1);
+    it->stream.conn->queued_events++;
+    assert_int_equal(rsl_conn_recv(it->stream.conn, &byte, 1, &got, &err),
                      RSL_BUSY);
-    rsl_conn_received(stream.conn);
-    atomic_store(&stream.conn->stolen_bytes, 1);
-    assert_int_equal(rsl_conn_recv(stream.conn, &byte, 1, &got, &err),
+    rsl_conn_received(it->stream.conn);
+    atomic_store(&it->stream.conn->stolen_bytes, 1);
+    assert_int_equal(rsl_conn_recv(it->stream.conn, &byte, 1, &got, &err),
                      RSL_BUSY);
-    atomic_store(&stream.conn->stolen_bytes, 0);
-    assert_true(rsl_token_try_take(&loop.rt->token, RSL_TOKEN_RUNTIME));
-    assert_int_equal(rsl_conn_recv(stream.conn, &byte, 1, &got, &err),
+    atomic_store(&it->stream.conn->stolen_bytes, 0);
+    assert_true(rsl_token_try_take(&it->loop.rt->token, RSL_TOKEN_RUNTIME));
+    assert_int_equal(rsl_conn_recv(it->stream.conn, &byte, 1, &got, &err),
                      RSL_BUSY);
-    rsl_token_release(&loop.rt->token, RSL_TOKEN_RUNTIME);
-    assert_int_equal(rsl_conn_recv(stream.conn, &byte, 1, &got, &err), RSL_OK);
+    rsl_token_release(&it->loop.rt->token, RSL_TOKEN_RUNTIME);
+    assert_int_equal(rsl_conn_recv(it->stream.conn, &byte, 1, &got, &err),
+                     RSL_OK);
     assert_int_equal(byte, '1');
-    assert_int_equal(rsl_conn_recv(stream.conn, &byte, 1, &got, &err),
+    assert_int_equal(rsl_conn_recv(it->stream.conn, &byte, 1, &got, &err),
                      RSL_AGAIN);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
 }
 
 /* The loop thread is slow, so the runtime thread reads too: the bytes that
@@ -347,15 +336,15 @@ int
 io_run_stream_cases(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stream_delivers_bytes_then_one_eof),
-        cmocka_unit_test(stream_delivers_megabytes_in_order),
-        cmocka_unit_test(stream_reports_a_reset_once),
-        cmocka_unit_test(stopped_stream_loses_nothing),
-        cmocka_unit_test(start_after_a_cancelled_read_reads_on),
-        cmocka_unit_test(stopped_stream_meets_its_eof_when_it_starts),
-        cmocka_unit_test(stopped_stream_with_a_hangup_lets_the_loop_sleep),
+        io_tcp_test(stream_delivers_bytes_then_one_eof),
+        io_tcp_test(stream_delivers_megabytes_in_order),
+        io_tcp_test(stream_reports_a_reset_once),
+        io_tcp_test(stopped_stream_loses_nothing),
+        io_tcp_test(start_after_a_cancelled_read_reads_on),
+        io_unix_test(stopped_stream_meets_its_eof_when_it_starts),
+        io_unix_test(stopped_stream_with_a_hangup_lets_the_loop_sleep),
         cmocka_unit_test(end_right_behind_bytes_is_noticed),
-        cmocka_unit_test(recv_is_busy_while_an_event_waits),
+        io_unix_test(recv_is_busy_while_an_event_waits),
         cmocka_unit_test(stolen_and_polled_bytes_keep_their_order),
         cmocka_unit_test(close_while_the_runtime_thread_reads),
     };

@@ -24,61 +24,52 @@ small_buffers(io_stream *stream)
 static void
 writes_of_a_turn_go_out_at_its_end(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
     char buf[16];
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    io_queue(&stream, "ab", 2, 0);
-    io_queue(&stream, "", 0, 1);
-    io_queue(&stream, "cd", 2, 2);
+    io_queue(&it->stream, "ab", 2, 0);
+    io_queue(&it->stream, "", 0, 1);
+    io_queue(&it->stream, "cd", 2, 2);
     assert_int_equal(io_loans[1], 1);
-    assert_int_equal(rsl_conn_backlog(stream.conn), 4);
-    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), -1);
-    rsl_runtime_flush(loop.rt, &loop.sink);
-    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), 4);
+    assert_int_equal(rsl_conn_backlog(it->stream.conn), 4);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), -1);
+    rsl_runtime_flush(it->loop.rt, &it->loop.sink);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), 4);
     assert_memory_equal(buf, "abcd", 4);
-    assert_int_equal(rsl_conn_backlog(stream.conn), 0);
+    assert_int_equal(rsl_conn_backlog(it->stream.conn), 0);
     assert_int_equal(io_loans[0], 1);
     assert_int_equal(io_loans[2], 1);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
 }
 
 static void
 full_socket_is_armed_and_drains(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
     static uint8_t got[sizeof big];
     size_t total = 0;
     rsl_err err = {0};
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    small_buffers(&stream);
+    small_buffers(&it->stream);
     for (unsigned i = 0; i < 256; i++) {
-        io_queue(&stream, big + i * (sizeof big / 256), sizeof big / 256, i);
+        io_queue(&it->stream, big + i * (sizeof big / 256), sizeof big / 256,
+                 i);
     }
-    assert_int_equal(rsl_conn_flush(stream.conn, &err), RSL_AGAIN);
-    assert_int_equal(rsl_conn_flush(stream.conn, &err), RSL_AGAIN);
+    assert_int_equal(rsl_conn_flush(it->stream.conn, &err), RSL_AGAIN);
+    assert_int_equal(rsl_conn_flush(it->stream.conn, &err), RSL_AGAIN);
     while (total < sizeof big) {
-        ssize_t len = io_peer_recv(&stream, got + total, sizeof got - total);
+        ssize_t len =
+            io_peer_recv(&it->stream, got + total, sizeof got - total);
         total += len > 0 ? (size_t)len : 0;
-        io_loop_turn(&loop, 100000);
+        io_loop_turn(&it->loop, 100000);
     }
     assert_memory_equal(got, big, sizeof big);
-    assert_int_equal(rsl_conn_backlog(stream.conn), 0);
-    assert_true(stream.writables > 0);
+    assert_int_equal(rsl_conn_backlog(it->stream.conn), 0);
+    assert_true(it->stream.writables > 0);
     for (unsigned i = 0; i < 256; i++) {
         assert_int_equal(io_loans[i], 1);
     }
-    assert_int_equal(stream.conn->write_cap, 0); /* storage was given back */
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    assert_int_equal(it->stream.conn->write_cap,
+                     0); /* storage was given back */
 }
 
 static void
@@ -284,38 +275,32 @@ loop_sleeps_after_a_batch(void **state)
 static void
 shutdown_leaves_reading_open(void **state)
 {
-    io_loop loop;
-    io_stream stream;
+    io_case *it = *state;
     char buf[16];
     rsl_err err = {0};
 
-    (void)state;
-    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
-    io_stream_open(&loop, &stream, true);
-    io_queue(&stream, "end", 3, 0);
-    assert_int_equal(rsl_conn_flush(stream.conn, &err), RSL_OK);
-    assert_int_equal(rsl_conn_shutdown_write(stream.conn, &err), RSL_OK);
-    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), 3);
-    assert_int_equal(io_peer_recv(&stream, buf, sizeof buf), 0);
-    io_peer_send(&loop, &stream, "still", 5);
-    io_until(&loop, stream.len == 5);
-    io_stream_fini(&stream);
-    io_loop_fini(&loop);
+    io_queue(&it->stream, "end", 3, 0);
+    assert_int_equal(rsl_conn_flush(it->stream.conn, &err), RSL_OK);
+    assert_int_equal(rsl_conn_shutdown_write(it->stream.conn, &err), RSL_OK);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), 3);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), 0);
+    io_peer_send(&it->loop, &it->stream, "still", 5);
+    io_until(&it->loop, it->stream.len == 5);
 }
 
 int
 io_run_write_cases(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_of_a_turn_go_out_at_its_end),
-        cmocka_unit_test(full_socket_is_armed_and_drains),
+        io_tcp_test(writes_of_a_turn_go_out_at_its_end),
+        io_tcp_test(full_socket_is_armed_and_drains),
         cmocka_unit_test(batch_reaches_every_peer),
         cmocka_unit_test(batch_with_full_sockets_drains),
         cmocka_unit_test(batch_tells_who_is_broken),
         cmocka_unit_test(flush_and_close_of_a_prepared_batch),
         cmocka_unit_test(leave_sends_what_was_queued),
         cmocka_unit_test(loop_sleeps_after_a_batch),
-        cmocka_unit_test(shutdown_leaves_reading_open),
+        io_tcp_test(shutdown_leaves_reading_open),
     };
 
     for (size_t i = 0; i < sizeof big; i++) {
