@@ -21,6 +21,20 @@ typedef struct pyrsl_params {
 int pyrsl_args_bind(const pyrsl_params *params, PyObject *const *args,
                     Py_ssize_t nargs, PyObject *kwnames, PyObject **out);
 
+/* The one argument of f(self, name), given by position as a rule. Borrowed;
+ * NULL with TypeError. */
+static inline PyObject *
+pyrsl_args_one(const pyrsl_params *params, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *bound[1];
+    if (nargs == 1 && kwnames == NULL) {
+        return args[0];
+    }
+    return pyrsl_args_bind(params, args, nargs, kwnames, bound) < 0 ? NULL
+                                                                    : bound[0];
+}
+
 enum { PYRSL_LEADING_MAX = 2 };
 
 /* A call of the form f(first, second, *args, context=None), of which the

@@ -434,23 +434,9 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_loop_run_methods,    pyrsl_loop_net_methods,
         pyrsl_stream_loop_methods, pyrsl_accept_loop_methods,
         pyrsl_dns_loop_methods,    pyrsl_loop_info_methods,
-        pyrsl_loop_task_methods,
+        pyrsl_loop_task_methods,   NULL,
     };
-    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
-        for (PyMethodDef *def = tables[t]; def->ml_name != NULL; def++) {
-            PyObject *method = PyDescr_NewMethod(type, def);
-            if (method == NULL) {
-                return -1;
-            }
-            int status =
-                PyObject_SetAttrString((PyObject *)type, def->ml_name, method);
-            Py_DECREF(method);
-            if (status < 0) {
-                return -1;
-            }
-        }
-    }
-    return 0;
+    return pyrsl_type_add_methods(type, tables);
 }
 
 static PyType_Slot loop_slots[] = {

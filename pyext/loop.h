@@ -94,6 +94,14 @@ int pyrsl_loop_turn(LoopObject *self);
 extern PyMethodDef pyrsl_loop_run_methods[];
 
 /* loop_net.c */
+/* asyncio's _add_reader() and _add_writer() for transports: call the method of
+ * `object` in a copy of the current context whenever `fd` is ready for `bit`
+ * (RSL_WATCH_*). */
+int pyrsl_loop_watch(LoopObject *self, int fd, unsigned bit, PyObject *object,
+                     PyObject *method_name);
+/* Their counterparts, also for what was not watched and on a closed loop. */
+int pyrsl_loop_unwatch(LoopObject *self, int fd, unsigned bit);
+unsigned pyrsl_loop_watched(LoopObject *self, int fd);
 void pyrsl_loop_watch_event(LoopObject *self, int fd, unsigned mask);
 extern PyMethodDef pyrsl_loop_net_methods[];
 void pyrsl_loop_net_clear(LoopObject *self);
@@ -105,6 +113,24 @@ pyrsl_loop_is_owner(LoopObject *self)
 {
     unsigned long id = atomic_load(&self->thread_id);
     return id == 0 || id == PyThread_get_thread_ident();
+}
+
+/* Without a GIL nothing protects a transport from a stranger's call: -1 with
+ * RuntimeError. `self` may be NULL, for a transport that is lost. */
+static inline int
+pyrsl_loop_check_thread(LoopObject *self)
+{
+#ifdef Py_GIL_DISABLED
+    if (self != NULL && !pyrsl_loop_is_owner(self)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Non-thread-safe operation invoked on an event loop "
+                        "other than the current one");
+        return -1;
+    }
+#else
+    (void)self;
+#endif
+    return 0;
 }
 
 #endif

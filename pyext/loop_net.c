@@ -129,9 +129,74 @@ watch_add(LoopObject *self, int fd, PyObject *object, unsigned bit,
     PyObject **side = watch_side(watch, bit);
     PyObject *old = *side;
     *side = handle;
-    Py_XSETREF(watch->object,
-               PyLong_CheckExact(object) ? NULL : Py_NewRef(object));
+    Py_XSETREF(watch->object, object == NULL || PyLong_CheckExact(object)
+                                  ? NULL
+                                  : Py_NewRef(object));
     return watch_cancel(old);
+}
+
+/* Forget one side of `fd`: 1, 0 when nothing was watched, -1. */
+static int
+watch_remove(LoopObject *self, int fd, unsigned bit)
+{
+    loop_watch *watch = watch_at(self, fd);
+    if (watch == NULL) {
+        return 0;
+    }
+    PyObject **side = watch_side(watch, bit);
+    PyObject *handle = *side;
+    if (handle == NULL) {
+        return 0;
+    }
+    *side = NULL;
+    rsl_err err = {0, NULL};
+    rsl_status status = rsl_watch_set(self->rt, fd, watch_mask(watch), &err);
+    if (watch_mask(watch) == 0) {
+        Py_CLEAR(watch->object);
+    }
+    if (watch_cancel(handle) < 0) {
+        return -1;
+    }
+    /* In a forked child the poll set is the parent's: nothing to undo there,
+     * and close() has to work. */
+    if (status != RSL_OK && status != RSL_FORKED) {
+        pyrsl_raise(status, &err);
+        return -1;
+    }
+    return 1;
+}
+
+int
+pyrsl_loop_watch(LoopObject *self, int fd, unsigned bit, PyObject *object,
+                 PyObject *method_name)
+{
+    if (pyrsl_loop_check_closed(self) < 0) {
+        return -1;
+    }
+    PyObject *method = PyObject_GetAttr(object, method_name);
+    if (method == NULL) {
+        return -1;
+    }
+    PyObject *handle = pyrsl_handle_new(self, self->st->HandleType, method,
+                                        Py_NewRef(self->st->empty_tuple), NULL);
+    Py_DECREF(method);
+    return handle == NULL ? -1 : watch_add(self, fd, NULL, bit, handle);
+}
+
+int
+pyrsl_loop_unwatch(LoopObject *self, int fd, unsigned bit)
+{
+    if (atomic_load(&self->closed)) {
+        return 0;
+    }
+    return watch_remove(self, fd, bit) < 0 ? -1 : 0;
+}
+
+unsigned
+pyrsl_loop_watched(LoopObject *self, int fd)
+{
+    loop_watch *watch = watch_at(self, fd);
+    return watch == NULL ? 0 : watch_mask(watch);
 }
 
 static PyObject *
@@ -181,30 +246,8 @@ loop_remove_watch(LoopObject *self, PyObject *object, unsigned bit)
     if (bit == RSL_WATCH_READ && pyrsl_accept_stop_fd(self, fd)) {
         Py_RETURN_TRUE;
     }
-    loop_watch *watch = watch_at(self, fd);
-    if (watch == NULL || watch_mask(watch) == 0) {
-        Py_RETURN_FALSE;
-    }
-    PyObject **side = watch_side(watch, bit);
-    PyObject *handle = *side;
-    if (handle == NULL) {
-        Py_RETURN_FALSE;
-    }
-    *side = NULL;
-    rsl_err err = {0, NULL};
-    rsl_status status = rsl_watch_set(self->rt, fd, watch_mask(watch), &err);
-    if (watch_mask(watch) == 0) {
-        Py_CLEAR(watch->object);
-    }
-    if (watch_cancel(handle) < 0) {
-        return NULL;
-    }
-    /* In a forked child the poll set is the parent's: nothing to undo there,
-     * and close() has to work. */
-    if (status != RSL_OK && status != RSL_FORKED) {
-        return pyrsl_raise(status, &err);
-    }
-    Py_RETURN_TRUE;
+    int removed = watch_remove(self, fd, bit);
+    return removed < 0 ? NULL : PyBool_FromLong(removed);
 }
 
 /* --- Readiness --- */
@@ -315,8 +358,7 @@ loop_watched(LoopObject *self, PyObject *fd)
     if (number < 0) {
         return NULL;
     }
-    loop_watch *watch = watch_at(self, number);
-    return PyLong_FromUnsignedLong(watch == NULL ? 0 : watch_mask(watch));
+    return PyLong_FromUnsignedLong(pyrsl_loop_watched(self, number));
 }
 
 PyMethodDef pyrsl_loop_net_methods[] = {

@@ -107,9 +107,6 @@ typedef struct stream_request {
     int family, type, proto; /* of an accepted fd */
 } stream_request;
 
-/* At most so much is read at once; asyncio's max_size. */
-#define PYRSL_STREAM_READ_MAX (256 * 1024)
-
 /* --- accept.c --- */
 
 void pyrsl_acceptors_close_all(LoopObject *loop);

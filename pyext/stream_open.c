@@ -153,48 +153,6 @@ stream_attach(StreamTransport *self, PyObject *server)
 }
 
 static int
-stream_call_soon(StreamTransport *self, PyObject *object, PyObject *name,
-                 PyObject *args)
-{
-    PyObject *method = PyObject_GetAttr(object, name);
-    if (method == NULL) {
-        return -1;
-    }
-    int status = pyrsl_loop_call_soon(self->loop, method, args, NULL);
-    Py_DECREF(method);
-    return status;
-}
-
-/* asyncio's order: connection_made(), then reading, then the waiter. */
-static int
-stream_announce(StreamTransport *self, PyObject *waiter)
-{
-    module_state *st = self->st;
-    PyObject *args = PyTuple_Pack(1, (PyObject *)self);
-    if (args == NULL) {
-        return -1;
-    }
-    int status =
-        stream_call_soon(self, self->protocol, st->str_connection_made, args);
-    Py_DECREF(args);
-    if (status == 0) {
-        status = stream_call_soon(self, (PyObject *)self, st->str_start_reading,
-                                  st->empty_tuple);
-    }
-    if (status < 0 || waiter == NULL || waiter == Py_None) {
-        return status;
-    }
-    args = PyTuple_Pack(2, waiter, Py_None);
-    if (args == NULL) {
-        return -1;
-    }
-    status = pyrsl_loop_call_soon(self->loop, st->set_result_unless_cancelled,
-                                  args, NULL);
-    Py_DECREF(args);
-    return status;
-}
-
-static int
 stream_set_up(StreamTransport *self, const stream_request *request)
 {
     self->context = PyContext_CopyCurrent();
@@ -206,7 +164,9 @@ stream_set_up(StreamTransport *self, const stream_request *request)
         || stream_attach(self, request->server) < 0) {
         return -1;
     }
-    return stream_announce(self, request->waiter);
+    return pyrsl_transport_announce(self->loop, (PyObject *)self,
+                                    self->protocol, self->st->str_start_reading,
+                                    request->waiter);
 }
 
 PyObject *

@@ -313,26 +313,23 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
 static void
 read_adapt(StreamTransport *self, size_t size)
 {
-    self->read_hint = size == PYRSL_STREAM_READ_MAX ? size : 0;
+    self->read_hint = size == PYRSL_READ_MAX ? size : 0;
 }
 
 static rsl_status
 read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
 {
-    LoopObject *loop = self->loop;
-    if (loop->read_scratch == NULL) {
-        loop->read_scratch = malloc(PYRSL_STREAM_READ_MAX);
-        if (loop->read_scratch == NULL) {
-            return RSL_NOMEM;
-        }
+    uint8_t *scratch = pyrsl_transport_scratch(self->loop);
+    if (scratch == NULL) {
+        return RSL_NOMEM;
     }
     size_t size = 0;
-    rsl_status status = rsl_conn_recv(self->conn, loop->read_scratch,
-                                      PYRSL_STREAM_READ_MAX, &size, err);
+    rsl_status status =
+        rsl_conn_recv(self->conn, scratch, PYRSL_READ_MAX, &size, err);
     if (status == RSL_OK) {
         read_adapt(self, size);
-        *out = PyBytes_FromStringAndSize((const char *)loop->read_scratch,
-                                         (Py_ssize_t)size);
+        *out =
+            PyBytes_FromStringAndSize((const char *)scratch, (Py_ssize_t)size);
     }
     return status;
 }

@@ -381,22 +381,13 @@ pyrsl_stream_type_init(module_state *st)
     PyMethodDef *const tables[] = {
         stream_own_methods,         pyrsl_stream_read_methods,
         pyrsl_stream_write_methods, pyrsl_stream_drain_methods,
-        pyrsl_stream_info_methods,
+        pyrsl_stream_info_methods,  NULL,
     };
-    if (stream_check_layout(st) < 0 || stream_learn_writelines(st) < 0) {
+    if (stream_check_layout(st) < 0 || stream_learn_writelines(st) < 0
+        || pyrsl_type_add_methods(type, tables) < 0) {
         return -1;
     }
-    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
-        for (PyMethodDef *def = tables[t]; def->ml_name != NULL; def++) {
-            if (stream_set_attribute(type, def->ml_name,
-                                     PyDescr_NewMethod(type, def))
-                < 0) {
-                return -1;
-            }
-        }
-    }
-    if (stream_set_attribute(type, "max_size",
-                             PyLong_FromLong(PYRSL_STREAM_READ_MAX))
+    if (stream_set_attribute(type, "max_size", PyLong_FromLong(PYRSL_READ_MAX))
             < 0
         || stream_set_attribute(type, "_start_tls_compatible",
                                 Py_NewRef(Py_True))

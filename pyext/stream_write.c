@@ -139,22 +139,6 @@ piece_queue(StreamTransport *self, const write_piece *piece)
 
 /* --- write() and writelines() --- */
 
-#ifdef Py_GIL_DISABLED
-static int
-write_check_thread(const StreamTransport *self)
-{
-    if (self->loop == NULL || pyrsl_loop_is_owner(self->loop)) {
-        return 0;
-    }
-    PyErr_SetString(PyExc_RuntimeError,
-                    "Non-thread-safe operation invoked on an event loop "
-                    "other than the current one");
-    return -1;
-}
-#else
-#define write_check_thread(self) 0
-#endif
-
 /* asyncio drops what is written to a lost connection, and says so from the
  * fifth time on. */
 static int
@@ -190,19 +174,6 @@ write_wrong_type(PyObject *data)
     return NULL;
 }
 
-/* The one argument of f(self, name), given by position as a rule. */
-static PyObject *
-write_argument(const pyrsl_params *params, PyObject *const *args,
-               Py_ssize_t nargs, PyObject *kwnames)
-{
-    PyObject *bound[1];
-    if (nargs == 1 && kwnames == NULL) {
-        return args[0];
-    }
-    return pyrsl_args_bind(params, args, nargs, kwnames, bound) < 0 ? NULL
-                                                                    : bound[0];
-}
-
 static const char *const write_names[] = {"data", NULL};
 static const pyrsl_params write_params = {"write", write_names, 1, 1};
 
@@ -216,7 +187,7 @@ static PyObject *
 stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
              PyObject *kwnames)
 {
-    PyObject *data = write_argument(&write_params, args, nargs, kwnames);
+    PyObject *data = pyrsl_args_one(&write_params, args, nargs, kwnames);
     if (data == NULL) {
         return NULL;
     }
@@ -243,7 +214,7 @@ stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
         return write_dropped(self) < 0 ? NULL : Py_NewRef(Py_None);
     }
     write_piece piece;
-    if (write_check_thread(self) < 0 || piece_of(data, &piece) < 0
+    if (pyrsl_loop_check_thread(self->loop) < 0 || piece_of(data, &piece) < 0
         || piece_queue(self, &piece) < 0 || write_queued(self) < 0) {
         return NULL;
     }
@@ -306,7 +277,7 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
                   Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *list_of_data =
-        write_argument(&writelines_params, args, nargs, kwnames);
+        pyrsl_args_one(&writelines_params, args, nargs, kwnames);
     if (list_of_data == NULL) {
         return NULL;
     }
@@ -330,7 +301,7 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
     int status = 0;
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
-    } else if (write_check_thread(self) < 0
+    } else if (pyrsl_loop_check_thread(self->loop) < 0
                || writelines_queue(self, items) < 0) {
         status = -1;
     } else if (self->conn_lost != 0 || self->conn == NULL) {

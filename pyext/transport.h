@@ -45,4 +45,26 @@ int pyrsl_transports_traverse(LoopObject *self, visitproc visit, void *arg);
  * asyncio's layout with ours; -1 with ImportError. */
 int pyrsl_stream_type_init(module_state *st);
 
+/* --- transport.c: what all kinds of transport share --- */
+
+/* At most so much is read at once; asyncio's max_size. */
+#define PYRSL_READ_MAX (256 * 1024)
+
+/* PYRSL_READ_MAX bytes of the loop's, where reads land before they are copied
+ * to an object of their size. NULL without an exception when memory is out. */
+uint8_t *pyrsl_transport_scratch(LoopObject *loop);
+
+/* loop.call_soon(object.name, *args) */
+int pyrsl_transport_call_soon(LoopObject *loop, PyObject *object,
+                              PyObject *name, PyObject *args);
+
+/* asyncio's order: connection_made(), then transport.start_name() unless that
+ * is NULL, then the waiter, if it is neither NULL nor None. */
+int pyrsl_transport_announce(LoopObject *loop, PyObject *transport,
+                             PyObject *protocol, PyObject *start_name,
+                             PyObject *waiter);
+
+/* Add the methods of NULL-terminated tables; a NULL table ends the list. */
+int pyrsl_type_add_methods(PyTypeObject *type, PyMethodDef *const *tables);
+
 #endif
