@@ -430,11 +430,17 @@ int
 pyrsl_loop_add_methods(PyTypeObject *type)
 {
     PyMethodDef *const tables[] = {
-        loop_own_methods,          pyrsl_loop_schedule_methods,
-        pyrsl_loop_run_methods,    pyrsl_loop_net_methods,
-        pyrsl_stream_loop_methods, pyrsl_accept_loop_methods,
-        pyrsl_dns_loop_methods,    pyrsl_loop_info_methods,
-        pyrsl_loop_task_methods,   NULL,
+        loop_own_methods,
+        pyrsl_loop_schedule_methods,
+        pyrsl_loop_run_methods,
+        pyrsl_loop_net_methods,
+        pyrsl_stream_loop_methods,
+        pyrsl_accept_loop_methods,
+        pyrsl_dns_loop_methods,
+        pyrsl_loop_info_methods,
+        pyrsl_loop_task_methods,
+        pyrsl_pipe_loop_methods,
+        NULL,
     };
     return pyrsl_type_add_methods(type, tables);
 }

@@ -39,6 +39,7 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(AsyncioHandle, "asyncio", "Handle"),
     PIECE(AsyncioTimerHandle, "asyncio", "TimerHandle"),
     PIECE(FlowControlMixin, "asyncio.transports", "_FlowControlMixin"),
+    PIECE(ReadTransport, "asyncio", "ReadTransport"),
     PIECE(socket_type, "socket", "socket"),
     PIECE(extract_stack, "asyncio.format_helpers", "extract_stack"),
     PIECE(logger, "asyncio.log", "logger"),
@@ -101,13 +102,16 @@ module_types(PyObject *module, module_state *st)
     st->StreamTransportType =
         module_type(module, &pyrsl_stream_transport_spec, bases);
     Py_DECREF(bases);
-    if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0) {
+    if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0
+        || pyrsl_pipe_types(module, st) < 0) {
         return -1;
     }
     return PyModule_AddType(module, st->LoopType) < 0
                    || PyModule_AddType(module, st->HandleType) < 0
                    || PyModule_AddType(module, st->TimerHandleType) < 0
                    || PyModule_AddType(module, st->StreamTransportType) < 0
+                   || PyModule_AddType(module, st->ReadPipeTransportType) < 0
+                   || PyModule_AddType(module, st->WritePipeTransportType) < 0
                ? -1
                : 0;
 }
@@ -132,6 +136,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->TimerHandleType);
     Py_VISIT(st->ThreadSafeHandleType);
     Py_VISIT(st->StreamTransportType);
+    Py_VISIT(st->ReadPipeTransportType);
+    Py_VISIT(st->WritePipeTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -147,6 +153,8 @@ module_clear(PyObject *module)
     Py_CLEAR(st->TimerHandleType);
     Py_CLEAR(st->ThreadSafeHandleType);
     Py_CLEAR(st->StreamTransportType);
+    Py_CLEAR(st->ReadPipeTransportType);
+    Py_CLEAR(st->WritePipeTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }

@@ -55,6 +55,11 @@
     X(create_future, "create_future")                   \
     X(call_soon_threadsafe, "call_soon_threadsafe")     \
     X(start_reading, "_start_reading")                  \
+    X(start_watching, "_start_watching")                \
+    X(read_ready, "_read_ready")                        \
+    X(write_ready, "_write_ready")                      \
+    X(pipe, "pipe")                                     \
+    X(info, "info")                                     \
     X(call_connection_lost, "_call_connection_lost")    \
     X(release_socket, "_release_socket")                \
     X(abandon, "_abandon")                              \
@@ -74,6 +79,8 @@ typedef struct module_state {
     PyTypeObject *TimerHandleType;
     PyTypeObject *ThreadSafeHandleType; /* Handle itself before 3.14 */
     PyTypeObject *StreamTransportType;
+    PyTypeObject *ReadPipeTransportType;
+    PyTypeObject *WritePipeTransportType;
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Task;             /* asyncio.Task */
@@ -85,6 +92,7 @@ typedef struct module_state {
     PyObject *AsyncioHandle;    /* asyncio.Handle */
     PyObject *AsyncioTimerHandle;
     PyObject *FlowControlMixin; /* asyncio.transports' own */
+    PyObject *ReadTransport;    /* asyncio.ReadTransport */
     PyObject *socket_type;      /* socket.socket */
     PyObject *extract_stack;    /* format_helpers.extract_stack */
     PyObject *logger;           /* asyncio.log.logger */

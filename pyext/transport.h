@@ -45,6 +45,13 @@ int pyrsl_transports_traverse(LoopObject *self, visitproc visit, void *arg);
  * asyncio's layout with ours; -1 with ImportError. */
 int pyrsl_stream_type_init(module_state *st);
 
+/* Make the two pipe transports' types; -1 with ImportError where asyncio's
+ * layout is unknown. */
+int pyrsl_pipe_types(PyObject *module, module_state *st);
+
+/* Loop methods: _make_read_pipe_transport, _make_write_pipe_transport. */
+extern PyMethodDef pyrsl_pipe_loop_methods[];
+
 /* --- transport.c: what all kinds of transport share --- */
 
 /* At most so much is read at once; asyncio's max_size. */

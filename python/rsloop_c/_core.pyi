@@ -42,6 +42,13 @@ class TimerHandle(asyncio.TimerHandle):
 class StreamTransport(asyncio.Transport):
     max_size: int
 
+@final
+class ReadPipeTransport(asyncio.ReadTransport):
+    max_size: int
+
+@final
+class WritePipeTransport(asyncio.Transport): ...
+
 @disjoint_base
 class Loop:
     @property
