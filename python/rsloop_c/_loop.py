@@ -64,6 +64,7 @@ class Loop(
     """
 
     def __init__(self, backend=None):
+        self._pidfds = set()
         self._open_runtime(backend)
         try:
             super().__init__(selector=_WatchedFds(self))
@@ -149,6 +150,7 @@ class Loop(
             return
         super().close()
         self._close_runtime()
+        self._forget_children()
 
     # --- Reports of the C side ---------------------------------------------
 

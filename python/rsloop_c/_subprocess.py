@@ -7,17 +7,22 @@ Any number of loops, in any threads, can have children at the same time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from asyncio import events, tasks
 from asyncio.log import logger
 from asyncio.unix_events import _UnixSubprocessTransport
 
 
-def _exit_code(pid):
+def _exit_code(pid, transp):
     """Reap `pid`, which has ended; its return code as Popen counts."""
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
+        proc = transp._proc
+        if proc is not None and proc.returncode is not None:
+            return proc.returncode  # Popen.poll() was faster
         logger.warning(
             "child process pid %d exit status already read: "
             " will report returncode 255",
@@ -25,6 +30,13 @@ def _exit_code(pid):
         )
         return 255
     return os.waitstatus_to_exitcode(status)
+
+
+def _users_watcher():
+    """Has the user set a child watcher of another make? (Before 3.14.)"""
+    policy = getattr(events, "_event_loop_policy", None)
+    watcher = getattr(policy, "_watcher", None)
+    return watcher is not None and type(watcher).__module__ != "asyncio.unix_events"
 
 
 class SubprocessMixin:
@@ -42,6 +54,10 @@ class SubprocessMixin:
         extra=None,
         **kwargs,
     ):
+        if _users_watcher():
+            return await super()._make_subprocess_transport(
+                protocol, args, shell, stdin, stdout, stderr, bufsize, extra, **kwargs
+            )
         waiter = self.create_future()
         transp = _UnixSubprocessTransport(
             self,
@@ -56,14 +72,20 @@ class SubprocessMixin:
             extra=extra,
             **kwargs,
         )
-        self._watch_child(transp.get_pid(), transp)
+        try:
+            self._watch_child(transp.get_pid(), transp)
+        except BaseException:
+            # Nobody will hear of its end: it must not outlive this call.
+            transp.close()
+            transp._proc.wait()
+            raise
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
             transp.close()
-            await transp._wait()
+            await tasks.shield(transp._wait())
             raise
         return transp
 
@@ -79,16 +101,28 @@ class SubprocessMixin:
                 daemon=True,
             ).start()
             return
-        self._add_reader(pidfd, self._child_ended, pid, pidfd, transp)
+        try:
+            self._add_reader(pidfd, self._child_ended, pid, pidfd, transp)
+        except BaseException:
+            os.close(pidfd)
+            raise
+        self._pidfds.add(pidfd)
 
     def _child_ended(self, pid, pidfd, transp):
         self._remove_reader(pidfd)
+        self._pidfds.discard(pidfd)
         os.close(pidfd)
-        self._child_watcher_callback(pid, _exit_code(pid), transp)
+        self._child_watcher_callback(pid, _exit_code(pid, transp), transp)
 
     def _wait_for_child(self, pid, transp):
-        returncode = _exit_code(pid)
+        returncode = _exit_code(pid, transp)
         try:
             self._child_watcher_callback(pid, returncode, transp)
         except RuntimeError:
             logger.warning("Loop %r that handles pid %r is closed", self, pid)
+
+    def _forget_children(self):
+        """The loop closes: nobody will hear of children that still run."""
+        while self._pidfds:
+            with contextlib.suppress(OSError):
+                os.close(self._pidfds.pop())
