@@ -89,7 +89,13 @@ write_data(PipeTransport *self, PyObject *data)
     Py_buffer view;
     bool direct = self->queue.bytes == 0;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return direct ? write_failed(self) : -1;
+        if (direct) {
+            return write_failed(self);
+        }
+        /* In the words of `bytearray += data`. */
+        PyErr_Format(PyExc_TypeError, "can't concat %.100s to bytearray",
+                     Py_TYPE(data)->tp_name);
+        return -1;
     }
     Py_ssize_t taken = direct ? write_some(self->fd, &view) : 0;
     int status = 0;

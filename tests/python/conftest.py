@@ -269,6 +269,18 @@ def asyncio_errors(leak_guard):
     assert not left, f"logged: {left}"
 
 
+# --- pipes ---
+
+@pytest.fixture
+def pipe():
+    """Both ends of a pipe as unbuffered files: reader, writer."""
+    reader, writer = os.pipe()
+    files = open(reader, "rb", 0), open(writer, "wb", 0)
+    yield files
+    for file in files:
+        file.close()
+
+
 # --- certificates ------------------------------------------------------------
 
 @pytest.fixture(scope="session")
