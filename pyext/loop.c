@@ -7,6 +7,7 @@
 #include "dns.h"
 #include "errors.h"
 #include "handle.h"
+#include "sock.h"
 #include "transport.h"
 
 /* --- The runtime behind it --- */
@@ -170,6 +171,7 @@ loop_close_native(LoopObject *self)
     rsl_runtime_drain(self->rt, &self->sink);
     loop_drop_ready(self);
     pyrsl_loop_net_clear(self);
+    self->waits.count = 0;
     pyrsl_timers_clear(&self->timers);
 }
 
@@ -271,6 +273,7 @@ loop_dealloc(LoopObject *self)
     pyrsl_handle_free_list_clear(self);
     free(self->ready.ring);
     free(self->watches);
+    free(self->waits.places);
     free(self->transports);
     free(self->read_scratch);
     type->tp_free(self);
@@ -440,6 +443,9 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_loop_info_methods,
         pyrsl_loop_task_methods,
         pyrsl_pipe_loop_methods,
+        pyrsl_sock_loop_methods,
+        pyrsl_sock_recv_loop_methods,
+        pyrsl_sock_send_loop_methods,
         NULL,
     };
     return pyrsl_type_add_methods(type, tables);

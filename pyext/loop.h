@@ -18,10 +18,12 @@
 #include "ready.h"
 #include "state.h"
 #include "timers.h"
+#include "waits.h"
 
-/* Readers and writers of one fd: asyncio.Handle objects or NULL. `object` is
- * what the user registered, when that was not an int: it can be unregistered
- * by identity after it was closed, as with the selectors module. */
+/* Readers and writers of one fd: an asyncio.Handle, the asyncio.Future of a
+ * sock_*() that waits, or NULL. `object` is what the user registered, when that
+ * was not an int: it can be unregistered by identity after it was closed, as
+ * with the selectors module. */
 typedef struct loop_watch {
     PyObject *reader;
     PyObject *writer;
@@ -40,12 +42,14 @@ typedef struct LoopObject {
 
     loop_watch *watches; /* [L] by fd */
     int watch_cap;
+    pyrsl_waits waits; /* [L] those whose fd the last poll found ready */
     /* Transports by fd, borrowed: an entry is removed when its transport
      * closes. Answers _ensure_fd_no_transport(). [L] */
     PyObject **transports;
     int transport_cap;
     struct pyrsl_acceptor *acceptors; /* [L] accept.c's listeners */
     uint8_t *read_scratch; /* [L] where small reads land; made when needed */
+    size_t sock_filled;    /* [L] a sock_recv() of so many got them all, or 0 */
 
     bool io_batch; /* [L] the last poll found more than one event */
     struct HandleObject *free_handles; /* [L] dead ones, for reuse */
@@ -103,6 +107,12 @@ int pyrsl_loop_watch(LoopObject *self, int fd, unsigned bit, PyObject *object,
 int pyrsl_loop_unwatch(LoopObject *self, int fd, unsigned bit);
 unsigned pyrsl_loop_watched(LoopObject *self, int fd);
 void pyrsl_loop_watch_event(LoopObject *self, int fd, unsigned mask);
+/* `future` waits for `fd`, in the place of who did; -1 with an exception. */
+int pyrsl_loop_wait(LoopObject *self, int fd, unsigned bit, PyObject *future);
+/* Take out the future that waits for `fd`, or NULL without an exception. */
+PyObject *pyrsl_loop_take_wait(LoopObject *self, int fd, unsigned bit);
+/* Let `future` wait no more: 1, 0 when it does not wait for `fd`, -1. */
+int pyrsl_loop_forget_wait(LoopObject *self, int fd, PyObject *future);
 extern PyMethodDef pyrsl_loop_net_methods[];
 void pyrsl_loop_net_clear(LoopObject *self);
 int pyrsl_loop_net_traverse(LoopObject *self, visitproc visit, void *arg);

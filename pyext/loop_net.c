@@ -86,17 +86,40 @@ watch_mask(const loop_watch *watch)
            | (watch->writer != NULL ? (unsigned)RSL_WATCH_WRITE : 0U);
 }
 
+/* A side is a Handle, run at each readiness, or the future of a wait, which
+ * the first one ends. */
+static bool
+watch_is_wait(const LoopObject *self, PyObject *side)
+{
+    return Py_IS_TYPE(side, (PyTypeObject *)self->st->Future);
+}
+
+/* What the runtime is to watch: once, when nobody but waits is there. */
+static unsigned
+watch_request(const LoopObject *self, const loop_watch *watch)
+{
+    bool once =
+        (watch->reader == NULL || watch_is_wait(self, watch->reader))
+        && (watch->writer == NULL || watch_is_wait(self, watch->writer));
+    return watch_mask(watch) | (once ? (unsigned)RSL_WATCH_ONCE : 0U);
+}
+
 static PyObject **
 watch_side(loop_watch *watch, unsigned bit)
 {
     return bit == RSL_WATCH_READ ? &watch->reader : &watch->writer;
 }
 
-/* Takes `handle`, which may be NULL. */
+/* Takes `handle`, which may be NULL. A wait that is pushed aside stays pending,
+ * as the future of asyncio's does whose reader was replaced. */
 static int
-watch_cancel(PyObject *handle)
+watch_cancel(LoopObject *self, PyObject *handle)
 {
     if (handle == NULL) {
+        return 0;
+    }
+    if (watch_is_wait(self, handle)) {
+        Py_DECREF(handle);
         return 0;
     }
     PyObject *result = PyObject_CallMethod(handle, "cancel", NULL);
@@ -118,21 +141,22 @@ watch_add(LoopObject *self, int fd, PyObject *object, unsigned bit,
         Py_DECREF(handle);
         return -1;
     }
+    PyObject **side = watch_side(watch, bit);
+    PyObject *old = *side;
+    *side = handle;
     rsl_err err = {0, NULL};
     rsl_status status =
-        rsl_watch_set(self->rt, fd, watch_mask(watch) | bit, &err);
+        rsl_watch_set(self->rt, fd, watch_request(self, watch), &err);
     if (status != RSL_OK) {
+        *side = old;
         Py_DECREF(handle);
         pyrsl_raise(status, &err);
         return -1;
     }
-    PyObject **side = watch_side(watch, bit);
-    PyObject *old = *side;
-    *side = handle;
     Py_XSETREF(watch->object, object == NULL || PyLong_CheckExact(object)
                                   ? NULL
                                   : Py_NewRef(object));
-    return watch_cancel(old);
+    return watch_cancel(self, old);
 }
 
 /* Forget one side of `fd`: 1, 0 when nothing was watched, -1. */
@@ -150,11 +174,12 @@ watch_remove(LoopObject *self, int fd, unsigned bit)
     }
     *side = NULL;
     rsl_err err = {0, NULL};
-    rsl_status status = rsl_watch_set(self->rt, fd, watch_mask(watch), &err);
+    rsl_status status =
+        rsl_watch_set(self->rt, fd, watch_request(self, watch), &err);
     if (watch_mask(watch) == 0) {
         Py_CLEAR(watch->object);
     }
-    if (watch_cancel(handle) < 0) {
+    if (watch_cancel(self, handle) < 0) {
         return -1;
     }
     /* In a forked child the poll set is the parent's: nothing to undo there,
@@ -266,6 +291,19 @@ watch_fire(LoopObject *self, PyObject *handle)
     }
 }
 
+static void
+watch_report(LoopObject *self, int fd, unsigned bit, PyObject *side)
+{
+    if (side == NULL) {
+        return;
+    }
+    if (!watch_is_wait(self, side)) {
+        watch_fire(self, side);
+    } else if (pyrsl_waits_push(&self->waits, fd, bit) < 0) {
+        self->lost_event = true;
+    }
+}
+
 void
 pyrsl_loop_watch_event(LoopObject *self, int fd, unsigned mask)
 {
@@ -274,11 +312,61 @@ pyrsl_loop_watch_event(LoopObject *self, int fd, unsigned mask)
         return;
     }
     if ((mask & RSL_WATCH_READ) != 0) {
-        watch_fire(self, watch->reader);
+        watch_report(self, fd, RSL_WATCH_READ, watch->reader);
     }
     if ((mask & RSL_WATCH_WRITE) != 0) {
-        watch_fire(self, watch->writer);
+        watch_report(self, fd, RSL_WATCH_WRITE, watch->writer);
     }
+}
+
+/* --- Waits --- */
+
+int
+pyrsl_loop_wait(LoopObject *self, int fd, unsigned bit, PyObject *future)
+{
+    loop_watch *watch = watch_at(self, fd);
+    PyObject *object = watch == NULL || watch->object == NULL
+                           ? NULL
+                           : Py_NewRef(watch->object);
+    int status = watch_add(self, fd, object, bit, Py_NewRef(future));
+    Py_XDECREF(object);
+    return status;
+}
+
+PyObject *
+pyrsl_loop_take_wait(LoopObject *self, int fd, unsigned bit)
+{
+    loop_watch *watch = watch_at(self, fd);
+    if (watch == NULL) {
+        return NULL;
+    }
+    PyObject **side = watch_side(watch, bit);
+    PyObject *future = *side;
+    if (future == NULL || !watch_is_wait(self, future)) {
+        return NULL;
+    }
+    *side = NULL;
+    /* With a Handle on the other side the fd was not watched once only. */
+    if (watch_mask(watch) != 0
+        && (watch_request(self, watch) & RSL_WATCH_ONCE) == 0) {
+        rsl_err err = {0, NULL};
+        (void)rsl_watch_set(self->rt, fd, watch_mask(watch), &err);
+    }
+    return future;
+}
+
+int
+pyrsl_loop_forget_wait(LoopObject *self, int fd, PyObject *future)
+{
+    loop_watch *watch = watch_at(self, fd);
+    if (watch == NULL) {
+        return 0;
+    }
+    if (watch->reader == future) {
+        return watch_remove(self, fd, RSL_WATCH_READ);
+    }
+    return watch->writer == future ? watch_remove(self, fd, RSL_WATCH_WRITE)
+                                   : 0;
 }
 
 void

@@ -16,11 +16,18 @@
 
 /* --- Waiting for something to do --- */
 
+/* What there is to do, the timers' part aside. */
+static size_t
+loop_found(const LoopObject *self)
+{
+    return self->ready.count + self->waits.count;
+}
+
 /* How long this turn may sleep: 0 not at all, -1 until something happens. */
 static int64_t
 loop_timeout_ns(LoopObject *self)
 {
-    if (self->ready.count > 0 || atomic_load(&self->stopping)) {
+    if (loop_found(self) > 0 || atomic_load(&self->stopping)) {
         return 0;
     }
     if (self->timers.count == 0) {
@@ -71,21 +78,21 @@ static int
 loop_wait(LoopObject *self)
 {
     rsl_err err = {0, NULL};
-    size_t before = self->ready.count;
+    size_t before = loop_found(self);
     int64_t timeout_ns = loop_timeout_ns(self);
     rsl_status status = RSL_OK;
     if (timeout_ns == 0 || self->io_batch) {
         status = rsl_runtime_wait(self->rt, 0, &err);
         rsl_runtime_collect(self->rt, &self->sink);
-        if (timeout_ns == 0 || self->ready.count > before || status != RSL_OK) {
-            self->io_batch = self->ready.count > before + 1;
+        if (timeout_ns == 0 || loop_found(self) > before || status != RSL_OK) {
+            self->io_batch = loop_found(self) > before + 1;
             return loop_wait_failed(status, &err);
         }
     }
     Py_BEGIN_ALLOW_THREADS status =
         rsl_runtime_wait(self->rt, timeout_ns, &err);
     Py_END_ALLOW_THREADS rsl_runtime_collect(self->rt, &self->sink);
-    self->io_batch = self->ready.count > before + 1;
+    self->io_batch = loop_found(self) > before + 1;
     return loop_wait_failed(status, &err);
 }
 
@@ -266,7 +273,12 @@ loop_run_ready(LoopObject *self)
 int
 pyrsl_loop_turn(LoopObject *self)
 {
-    if (loop_poll(self) < 0 || loop_queue_timers(self) < 0) {
+    if (loop_poll(self) < 0) {
+        return -1;
+    }
+    /* Their tasks join the ready queue where a reader's Handle would. */
+    pyrsl_waits_end(self);
+    if (loop_queue_timers(self) < 0) {
         return -1;
     }
     int status = loop_run_ready(self);

@@ -41,6 +41,7 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(FlowControlMixin, "asyncio.transports", "_FlowControlMixin"),
     PIECE(ReadTransport, "asyncio", "ReadTransport"),
     PIECE(socket_type, "socket", "socket"),
+    PIECE(raw_socket_type, "_socket", "socket"),
     PIECE(extract_stack, "asyncio.format_helpers", "extract_stack"),
     PIECE(logger, "asyncio.log", "logger"),
     PIECE(set_result_unless_cancelled, "asyncio.futures",

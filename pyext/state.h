@@ -37,6 +37,9 @@
     X(attach, "_attach")                                \
     X(detach, "_detach")                                \
     X(fileno, "fileno")                                 \
+    X(gettimeout, "gettimeout")                         \
+    X(transports, "_transports")                        \
+    X(data, "data")                                     \
     X(close, "close")                                   \
     X(connection_made, "connection_made")               \
     X(connection_lost, "connection_lost")               \
@@ -94,6 +97,7 @@ typedef struct module_state {
     PyObject *FlowControlMixin; /* asyncio.transports' own */
     PyObject *ReadTransport;    /* asyncio.ReadTransport */
     PyObject *socket_type;      /* socket.socket */
+    PyObject *raw_socket_type;  /* _socket.socket, its base */
     PyObject *extract_stack;    /* format_helpers.extract_stack */
     PyObject *logger;           /* asyncio.log.logger */
     /* Newer asyncios' writelines() drops what is written to a lost connection

@@ -19,6 +19,7 @@ from asyncio.unix_events import _UnixSelectorEventLoop
 
 from . import _core
 from ._dns import ResolverMixin
+from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
 from ._transport_cold import TransportColdMixin
 
@@ -52,6 +53,7 @@ class _WatchedFds:
 class Loop(
     _core.Loop,
     ResolverMixin,
+    SockMixin,
     SubprocessMixin,
     TransportColdMixin,
     _UnixSelectorEventLoop,

@@ -243,7 +243,8 @@ epoll_steal(rsl_backend *base, size_t budget, rsl_sink *sink)
 static rsl_status
 epoll_conn_add(rsl_backend *base, rsl_conn *conn)
 {
-    (void)base, (void)conn; /* joins the set when it wants something */
+    /* It joins the set when it wants something. */
+    rsl_watch_table_drop(&epoll_of(base)->watches, conn->fd);
     return RSL_OK;
 }
 
@@ -280,6 +281,7 @@ epoll_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err)
     };
     int epfd = epoll_of(base)->epfd;
 
+    rsl_watch_table_drop(&epoll_of(base)->watches, listener->fd);
     if (epoll_ctl(epfd, EPOLL_CTL_ADD, listener->fd, &event) < 0
         && (errno != EEXIST
             || epoll_ctl(epfd, EPOLL_CTL_MOD, listener->fd, &event) < 0)) {

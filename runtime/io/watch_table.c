@@ -36,44 +36,62 @@ table_reserve(rsl_watch_table *table, size_t fd)
     return RSL_OK;
 }
 
+/* The fd has been added to the set: it may be there still, disarmed. */
+enum { IN_SET = 8 };
+
 static unsigned
-table_mask(const rsl_watch_table *table, size_t fd)
+table_known(const rsl_watch_table *table, size_t fd)
 {
     return fd < table->cap ? table->masks[fd] : 0;
 }
 
-static void
-table_note(rsl_watch_table *table, size_t fd, unsigned mask)
+static unsigned
+bits_of(unsigned known)
 {
-    table->count += mask != 0;
-    table->count -= table->masks[fd] != 0;
-    table->masks[fd] = (uint8_t)mask;
+    return known & (RSL_WATCH_READ | RSL_WATCH_WRITE);
+}
+
+static void
+table_note(rsl_watch_table *table, size_t fd, unsigned known)
+{
+    table->count += bits_of(known) != 0;
+    table->count -= bits_of(table->masks[fd]) != 0;
+    table->masks[fd] = (uint8_t)known;
 }
 
 static void
 table_forget(rsl_watch_table *table, int epfd, int fd)
 {
-    if (table_mask(table, (size_t)fd) == 0) {
-        return; /* the fd may be a conn's: its registration stays */
+    if (bits_of(table_known(table, (size_t)fd)) == 0) {
+        return; /* disarmed, or a conn's: its registration stays */
     }
     /* EBADF, ENOENT: it was closed, and the kernel has forgotten it. */
     (void)epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL);
     table_note(table, (size_t)fd, 0);
 }
 
+static struct epoll_event
+table_event(int fd, unsigned mask)
+{
+    uint32_t read = EPOLLIN, write = EPOLLOUT, once = EPOLLONESHOT;
+
+    return (struct epoll_event){
+        .events = ((mask & RSL_WATCH_READ) != 0 ? read : 0)
+                  | ((mask & RSL_WATCH_WRITE) != 0 ? write : 0)
+                  | ((mask & RSL_WATCH_ONCE) != 0 ? once : 0),
+        .data.u64 = rsl_tag(RSL_EV_WATCH, (uint64_t)fd),
+    };
+}
+
 rsl_status
 rsl_watch_table_set(rsl_watch_table *table, int epfd, int fd, unsigned mask,
                     rsl_err *err)
 {
-    struct epoll_event event = {
-        .events = ((mask & RSL_WATCH_READ) != 0 ? (uint32_t)EPOLLIN : 0u)
-                  | ((mask & RSL_WATCH_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0u),
-        .data.u64 = rsl_tag(RSL_EV_WATCH, (uint64_t)fd),
-    };
-    bool known = table_mask(table, (size_t)fd) != 0;
+    struct epoll_event event = table_event(fd, mask);
+    bool known = table_known(table, (size_t)fd) != 0;
     int result;
 
-    if (mask == 0) {
+    if (bits_of(mask) == 0) {
         table_forget(table, epfd, fd);
         return RSL_OK;
     }
@@ -90,8 +108,32 @@ rsl_watch_table_set(rsl_watch_table *table, int epfd, int fd, unsigned mask,
         *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
         return RSL_OS;
     }
-    table_note(table, (size_t)fd, mask);
+    table_note(table, (size_t)fd, mask | IN_SET);
     return RSL_OK;
+}
+
+void
+rsl_watch_table_drop(rsl_watch_table *table, int fd)
+{
+    if (table_known(table, (size_t)fd) != 0) {
+        table_note(table, (size_t)fd, 0);
+    }
+}
+
+/* `bits` of a fd that is watched once have come: the kernel has disarmed it
+ * altogether, and the others are still wanted. */
+static void
+table_rearm(rsl_watch_table *table, int epfd, int fd, unsigned bits)
+{
+    unsigned rest = bits_of(table->masks[fd]) & ~bits;
+    struct epoll_event event = table_event(fd, rest | RSL_WATCH_ONCE);
+
+    /* Fails when the fd was closed, of which nothing will be heard. */
+    if (rest != 0 && epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &event) == 0) {
+        table_note(table, (size_t)fd, rest | RSL_WATCH_ONCE | IN_SET);
+    } else {
+        table_note(table, (size_t)fd, IN_SET);
+    }
 }
 
 void
@@ -99,10 +141,10 @@ rsl_watch_table_report(rsl_watch_table *table, int epfd, uint64_t tag,
                        uint32_t events, rsl_sink *sink)
 {
     int fd = (int)rsl_tag_id(tag);
-    unsigned asked = table_mask(table, (size_t)fd);
+    unsigned known = table_known(table, (size_t)fd);
     unsigned mask = 0;
 
-    if (asked == 0) {
+    if (bits_of(known) == 0) {
         /* Closed under another number's cover: a dup keeps the file, and so
          * its registration, alive. Works while the fd is the same file. */
         (void)epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL);
@@ -117,7 +159,10 @@ rsl_watch_table_report(rsl_watch_table *table, int epfd, uint64_t tag,
     if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
         mask |= RSL_WATCH_READ | RSL_WATCH_WRITE;
     }
-    mask &= asked;
+    mask &= bits_of(known);
+    if ((known & RSL_WATCH_ONCE) != 0) {
+        table_rearm(table, epfd, fd, mask);
+    }
     if (mask != 0) {
         sink->emit(sink, (rsl_event){.tag = tag, .u.arg = (intptr_t)mask});
     }

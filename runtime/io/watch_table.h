@@ -3,7 +3,8 @@
  *
  * Role:    knows what each fd is watched for, and speaks epoll_ctl about it.
  *          A user may close and reuse an fd at any time: the kernel forgets it
- *          then, and the table must cope.
+ *          then, and the table must cope. What was watched once stays in the
+ *          set, disarmed, for the next time.
  * Thread:  loop thread.
  * Memory:  one byte for each fd up to the highest one watched. */
 #ifndef RSL_IO_WATCH_TABLE_H
@@ -16,9 +17,9 @@
 #include <rsl/watch.h>
 
 typedef struct rsl_watch_table {
-    uint8_t *masks; /* RSL_WATCH_* by fd */
+    uint8_t *masks; /* RSL_WATCH_* and whether it is in the set, by fd */
     size_t cap;
-    unsigned count; /* fds with a mask */
+    unsigned count; /* fds that are watched for something */
 } rsl_watch_table;
 
 void rsl_watch_table_fini(rsl_watch_table *table);
@@ -26,6 +27,10 @@ void rsl_watch_table_fini(rsl_watch_table *table);
 /* rsl_watch_set() in the set `epfd`. Events are tagged RSL_EV_WATCH and fd. */
 rsl_status rsl_watch_table_set(rsl_watch_table *table, int epfd, int fd,
                                unsigned mask, rsl_err *err);
+
+/* `fd` is a conn's or listener's from now on: what is known of it is void, and
+ * nothing is said to the kernel, for its registration may be theirs. */
+void rsl_watch_table_drop(rsl_watch_table *table, int fd);
 
 /* Emit what epoll's `events` mean to the watch that `tag` names. */
 void rsl_watch_table_report(rsl_watch_table *table, int epfd, uint64_t tag,

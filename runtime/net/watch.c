@@ -18,6 +18,5 @@ rsl_watch_set(rsl_runtime *rt, int fd, unsigned mask, rsl_err *err)
         *err = (rsl_err){.code = EBADF, .call = "epoll_ctl"};
         return RSL_OS;
     }
-    return rt->backend->ops->watch_set(
-        rt->backend, fd, mask & (RSL_WATCH_READ | RSL_WATCH_WRITE), err);
+    return rt->backend->ops->watch_set(rt->backend, fd, mask, err);
 }

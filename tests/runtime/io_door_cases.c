@@ -175,6 +175,110 @@ watch_survives_a_reused_fd(void **state)
 }
 
 static void
+set_watch(io_loop *loop, int fd, unsigned mask)
+{
+    rsl_err err = {0};
+
+    assert_int_equal(rsl_watch_set(loop->rt, fd, mask, &err), RSL_OK);
+}
+
+static void
+single_watch_reports_each_side_once(void **state)
+{
+    io_loop loop;
+    int pair[2];
+    char byte;
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair),
+                     0);
+    set_watch(&loop, pair[0],
+              RSL_WATCH_READ | RSL_WATCH_WRITE | RSL_WATCH_ONCE);
+    io_until(&loop, loop.watch_events[pair[0]] == 1);
+    assert_int_equal(loop.watch_mask[pair[0]], RSL_WATCH_WRITE);
+    io_loop_turn(&loop, 1000000);
+    assert_int_equal(loop.watch_events[pair[0]], 1);
+    assert_int_equal(write(pair[1], "abc", 3), 3);
+    io_until(&loop, loop.watch_events[pair[0]] == 2);
+    assert_int_equal(loop.watch_mask[pair[0]], RSL_WATCH_READ);
+    io_loop_turn(&loop, 1000000); /* still readable, nobody waits */
+    assert_int_equal(loop.watch_events[pair[0]], 2);
+    set_watch(&loop, pair[0], RSL_WATCH_READ | RSL_WATCH_ONCE);
+    io_until(&loop, loop.watch_events[pair[0]] == 3);
+    set_watch(&loop, pair[0], RSL_WATCH_READ); /* from now on, each time */
+    io_until(&loop, loop.watch_events[pair[0]] >= 5);
+    assert_int_equal(read(pair[0], &byte, 1), 1);
+    set_watch(&loop, pair[0], 0);
+    loop.watch_events[pair[0]] = 0;
+    close(pair[1]);
+    io_loop_turn(&loop, 1000000);
+    assert_int_equal(loop.watch_events[pair[0]], 0);
+    close(pair[0]);
+    io_loop_fini(&loop);
+}
+
+/* A watch that has reported stays in the set; what it stood for may be closed,
+ * another file may have its number, and a dup may keep the first one open. */
+static void
+single_watch_survives_a_reused_fd(void **state)
+{
+    io_loop loop;
+    int pair[2], other[2], keep;
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(other, O_CLOEXEC), 0);
+    set_watch(&loop, pair[0], RSL_WATCH_READ | RSL_WATCH_ONCE);
+    assert_int_equal(write(pair[1], "x", 1), 1);
+    io_until(&loop, loop.watch_events[pair[0]] == 1);
+    keep = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
+    assert_int_equal(dup3(other[0], pair[0], O_CLOEXEC), pair[0]);
+    io_loop_turn(&loop, 1000000); /* the old file is readable: not a word */
+    assert_int_equal(loop.watch_events[pair[0]], 1);
+    set_watch(&loop, pair[0], RSL_WATCH_READ | RSL_WATCH_ONCE);
+    io_loop_turn(&loop, 1000000);
+    assert_int_equal(loop.watch_events[pair[0]], 1);
+    assert_int_equal(write(other[1], "y", 1), 1);
+    io_until(&loop, loop.watch_events[pair[0]] == 2);
+    close(keep);
+    close(pair[0]);
+    close(pair[1]);
+    close(other[0]);
+    close(other[1]);
+    io_loop_fini(&loop);
+}
+
+/* A wait for an fd that became a conn's is forgotten without a word to the
+ * kernel, whose registration is the conn's. */
+static void
+forgotten_watch_leaves_the_conn_its_fd(void **state)
+{
+    io_loop loop;
+    io_stream stream;
+    int pair[2];
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair),
+                     0);
+    set_watch(&loop, pair[0], RSL_WATCH_READ | RSL_WATCH_ONCE);
+    set_watch(&loop, pair[1], RSL_WATCH_READ | RSL_WATCH_ONCE);
+    close(pair[0]);
+    close(pair[1]);
+    io_stream_open(&loop, &stream, false); /* has their numbers */
+    assert_true(rsl_conn_fd(stream.conn) == pair[0]
+                || rsl_conn_fd(stream.conn) == pair[1]);
+    set_watch(&loop, pair[0], 0);
+    set_watch(&loop, pair[1], 0);
+    io_peer_send(&loop, &stream, "heard", 5);
+    io_until(&loop, stream.len == 5);
+    io_stream_fini(&stream);
+    io_loop_fini(&loop);
+}
+
+static void
 watch_of_a_regular_or_closed_fd_is_refused(void **state)
 {
     io_loop loop;
@@ -237,6 +341,9 @@ io_run_door_cases(void)
         cmocka_unit_test(accept_without_descriptors_is_told_and_resumes),
         cmocka_unit_test(watch_is_level_triggered),
         cmocka_unit_test(watch_survives_a_reused_fd),
+        cmocka_unit_test(single_watch_reports_each_side_once),
+        cmocka_unit_test(single_watch_survives_a_reused_fd),
+        cmocka_unit_test(forgotten_watch_leaves_the_conn_its_fd),
         cmocka_unit_test(watch_of_a_regular_or_closed_fd_is_refused),
         cmocka_unit_test(starved_receives_lose_nothing),
     };

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "waits.h"
+
+#include <stdlib.h>
+
+#include "loop.h"
+
+int
+pyrsl_waits_push(pyrsl_waits *waits, int fd, unsigned bit)
+{
+    if (waits->count == waits->cap) {
+        size_t cap = waits->cap == 0 ? 16 : waits->cap * 2;
+        pyrsl_wait_place *places =
+            realloc(waits->places, cap * sizeof(*places));
+        if (places == NULL) {
+            return -1;
+        }
+        waits->places = places;
+        waits->cap = cap;
+    }
+    waits->places[waits->count++] = (pyrsl_wait_place){fd, bit};
+    return 0;
+}
+
+/* Takes `future`. One that its task has cancelled stays as it is. */
+static void
+wait_end(LoopObject *loop, PyObject *future)
+{
+    PyObject *args[] = {future, Py_None};
+    PyObject *none =
+        PyObject_VectorcallMethod(loop->st->str_set_result, args, 2, NULL);
+    if (none == NULL) {
+        PyObject *exc = PyErr_GetRaisedException();
+        PyObject *done = PyObject_CallMethodNoArgs(future, loop->st->str_done);
+        if (done == Py_True) {
+            Py_DECREF(exc);
+        } else {
+            PyErr_SetRaisedException(exc);
+            PyErr_WriteUnraisable(future);
+        }
+        Py_XDECREF(done);
+    }
+    Py_XDECREF(none);
+    Py_DECREF(future);
+}
+
+void
+pyrsl_waits_end(LoopObject *loop)
+{
+    for (size_t i = 0; i < loop->waits.count; i++) {
+        pyrsl_wait_place place = loop->waits.places[i];
+        PyObject *future = pyrsl_loop_take_wait(loop, place.fd, place.bit);
+        if (future != NULL) {
+            wait_end(loop, future);
+        }
+    }
+    loop->waits.count = 0;
+}
