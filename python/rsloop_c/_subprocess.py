@@ -17,11 +17,11 @@ from asyncio.unix_events import _UnixSubprocessTransport
 
 def _exit_code(pid, transp):
     """Reap `pid`, which has ended; its return code as Popen counts."""
+    proc = transp._proc
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
-        proc = transp._proc
-        if proc is not None and proc.returncode is not None:
+        if proc.returncode is not None:
             return proc.returncode  # Popen.poll() was faster
         logger.warning(
             "child process pid %d exit status already read: "
@@ -29,7 +29,10 @@ def _exit_code(pid, transp):
             pid,
         )
         return 255
-    return os.waitstatus_to_exitcode(status)
+    # From now on the number may be another process's: Popen must not wait for
+    # it, nor signal it.
+    proc.returncode = os.waitstatus_to_exitcode(status)
+    return proc.returncode
 
 
 def _users_watcher():

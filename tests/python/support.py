@@ -375,6 +375,33 @@ def run_python(code, flavour, *options, env=(), timeout=30):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+# Code for run_python(): forbid(numbers, ERRNO | errno) or forbid(..., KILL).
+SECCOMP = """
+import ctypes, struct
+
+def forbid(numbers, action):
+    # Load the syscall's number; equal to one of ours: action, else allow.
+    LD_NR, JEQ, RET, ALLOW = 0x20, 0x15, 0x06, 0x7fff0000
+    program = [struct.pack("HBBI", LD_NR, 0, 0, 0)]
+    for index, number in enumerate(numbers):
+        program.append(struct.pack("HBBI", JEQ, len(numbers) - index, 0,
+                                   number))
+    program.append(struct.pack("HBBI", RET, 0, 0, ALLOW))
+    program.append(struct.pack("HBBI", RET, 0, 0, action))
+    code = ctypes.create_string_buffer(b"".join(program))
+    filter = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, MODE_FILTER = 38, 22, 2
+    assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    assert libc.prctl(PR_SET_SECCOMP, MODE_FILTER, filter, 0, 0) == 0, (
+        ctypes.get_errno())
+
+ERRNO, KILL = 0x00050000, 0x80000000
+IO_URING = (425, 426, 427)       # setup, enter, register
+"""
+
+
 def open_fds():
     return {fd: _describe_fd(fd) for fd in os.listdir("/proc/self/fd")}
 
