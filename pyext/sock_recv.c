@@ -207,8 +207,10 @@ loop_recvfrom_into_now(LoopObject *self, PyObject *const *args,
         || buffer_of(args[1], &view) < 0) {
         return pyrsl_sock_foreign();
     }
-    if (cap > view.len || view.itemsize != 1) {
+    /* asyncio counts items where it is not told how many bytes. */
+    if (cap > view.len || (cap == 0 && PyObject_Size(args[1]) != view.len)) {
         PyBuffer_Release(&view);
+        PyErr_Clear();
         return pyrsl_sock_foreign();
     }
     rsl_fd_datagram from;

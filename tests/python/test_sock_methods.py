@@ -222,6 +222,140 @@ async def test_sock_recvfrom_into_fills_the_buffer(loop, udp):
     assert buffer[:8] == b"datagram"
 
 
+@needs_311
+async def test_empty_datagram_is_not_an_end(loop, udp):
+    left, right = udp
+    assert await loop.sock_sendto(left, b"", right.getsockname()) == 0
+    assert await asyncio.wait_for(loop.sock_recvfrom(right, 100), PATIENCE) \
+        == (b"", left.getsockname())
+
+
+@needs_311
+@pytest.mark.parametrize("name", ["unnamed", "path", "abstract", "ipv6"])
+async def test_senders_address_is_the_socket_modules(loop, tmp_path, name):
+    family = socket.AF_INET6 if name == "ipv6" else socket.AF_UNIX
+    with socket.socket(family, socket.SOCK_DGRAM) as sender, \
+            socket.socket(family, socket.SOCK_DGRAM) as receiver:
+        if name == "ipv6":
+            receiver.bind(("::1", 0))
+            sender.bind(("::1", 0))
+        else:
+            receiver.bind(str(tmp_path / "receiver"))
+        if name == "path":
+            sender.bind(str(tmp_path / "sender"))
+        elif name == "abstract":
+            sender.bind(f"\0rsloop_c-{os.getpid()}")
+        receiver.setblocking(False)
+        for _ in range(3):
+            sender.sendto(b"x", receiver.getsockname())
+        expected = receiver.recvfrom(1)
+        assert await loop.sock_recvfrom(receiver, 1) == expected
+        assert await loop.sock_recvfrom_into(receiver, bytearray(1)) == \
+            (1, expected[1])
+
+
+@needs_311
+async def test_sock_recvfrom_of_a_stream_has_no_address(loop, pair):
+    pair[1].send(b"data")
+    assert await loop.sock_recvfrom(pair[0], 10) == (b"data", None)
+
+
+async def test_message_longer_than_any_buffer_of_the_loop_is_whole(loop):
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with left, right:
+        left.setblocking(False)
+        right.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 << 20)
+        size = right.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2 - 4096
+        message = os.urandom(size)
+        task = loop.create_task(loop.sock_recv(left, 4 << 20))
+        await settle()
+        right.send(message)
+        assert await asyncio.wait_for(task, PATIENCE) == message
+
+
+@pytest.mark.parametrize("size", [1, 1000, 65536, 300_000])
+async def test_every_size_of_read_gets_its_bytes(loop, pair, size):
+    data = os.urandom(1 << 20)
+    sending = loop.create_task(loop.sock_sendall(pair[1], data))
+    received = bytearray()
+    while len(received) < min(len(data), 500 * size):
+        piece = await loop.sock_recv(pair[0], size)
+        assert 0 < len(piece) <= size
+        received += piece
+    assert data.startswith(received)
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
+@pytest.mark.parametrize("family, address", [
+    (socket.AF_INET, (LOOPBACK, 0)), (socket.AF_INET6, ("::1", 0)),
+    (socket.AF_UNIX, "")], ids=["ipv4", "ipv6", "unix"])
+async def test_accepted_socket_is_the_socket_modules(loop, family, address):
+    with socket.socket(family) as listener:
+        listener.bind(address)     # "": the kernel chooses an abstract name
+        listener.listen()
+        listener.setblocking(False)
+        for _ in range(2):
+            task = loop.create_task(loop.sock_accept(listener))
+            await settle()
+            with socket.socket(family) as client:
+                client.connect(listener.getsockname())
+                conn, peer = await asyncio.wait_for(task, PATIENCE)
+                with conn:
+                    assert type(conn) is socket.socket
+                    assert (conn.family, conn.type, conn.proto) == \
+                        (family, socket.SOCK_STREAM, listener.proto)
+                    assert peer == client.getsockname()
+                    assert not conn.get_inheritable()
+                    assert conn.gettimeout() == 0
+
+
+async def test_sock_accept_out_of_descriptors_raises_and_recovers(loop):
+    import resource
+    with socket.create_server((LOOPBACK, 0)) as listener, \
+            socket.create_connection(listener.getsockname()) as client:
+        listener.setblocking(False)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = [os.dup(0)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 50, limits[1]))
+        try:
+            with pytest.raises(OSError):
+                while True:
+                    used.append(os.dup(0))
+            with pytest.raises(OSError, match="Too many open files"):
+                await loop.sock_accept(listener)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for fd in used:
+                os.close(fd)
+        conn, address = await loop.sock_accept(listener)
+        conn.close()
+        assert address == client.getsockname()
+
+
+async def test_sock_methods_in_debug_mode(loop, pair):
+    loop.set_debug(True)
+    receiving = loop.create_task(recv_exactly(pair[1], 1 << 20))
+    await loop.sock_sendall(pair[0], bytes(1 << 20))
+    assert await receiving == bytes(1 << 20)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(loop.sock_recv(pair[0], 1), 0.001)
+    assert loop.remove_reader(pair[0]) is False
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
+async def test_eager_task_receives_what_is_there_at_once(loop, pair):
+    pair[1].send(b"data")
+    await settle()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    task = loop.create_task(loop.sock_recv(pair[0], 10))
+    assert task.done() and task.result() == b"data"
+    task = loop.create_task(loop.sock_recv(pair[0], 10))
+    assert not task.done()
+    pair[1].send(b"late")
+    assert await asyncio.wait_for(task, PATIENCE) == b"late"
+
+
 async def test_sock_sendfile_sends_a_file(loop, pair, tmp_path):
     data = os.urandom(300_000)
     path = tmp_path / "file"
