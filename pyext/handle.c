@@ -194,10 +194,13 @@ timer_cancel(TimerHandleObject *self, PyObject *Py_UNUSED(ignored))
     PyObject *result = handle_cancel(&self->handle, NULL);
     /* A stranger's cancel leaves the entry in the heap, where it is dropped
      * when due: the heap belongs to the loop's thread. */
-    if (loop != NULL && pyrsl_loop_is_owner(loop)
-        && self->place != TIMER_NOT_QUEUED) {
-        Py_XSETREF(self->scheduled, Py_NewRef(Py_False));
-        pyrsl_timers_remove(&loop->timers, self);
+    if (loop != NULL && pyrsl_loop_is_owner(loop)) {
+        Py_BEGIN_CRITICAL_SECTION(loop);
+        if (self->place != TIMER_NOT_QUEUED) {
+            Py_XSETREF(self->scheduled, Py_NewRef(Py_False));
+            pyrsl_timers_remove(&loop->timers, self);
+        }
+        Py_END_CRITICAL_SECTION();
     }
     Py_DECREF(self);
     return result;

@@ -356,9 +356,13 @@ loop_set_thread_id(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
             return -1;
         }
     }
-    /* Whoever appends to the ready queue of an idle loop has finished. */
+    /* Whoever appends to the ready queue of an idle loop has finished. What was
+     * posted until a run's end comes before what is appended afterwards. */
     Py_BEGIN_CRITICAL_SECTION(self);
     atomic_store(&self->thread_id, id);
+    if (id == 0 && self->rt != NULL && !rsl_runtime_is_forked(self->rt)) {
+        rsl_runtime_drain(self->rt, &self->sink);
+    }
     Py_END_CRITICAL_SECTION();
     return 0;
 }

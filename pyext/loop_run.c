@@ -30,11 +30,16 @@ loop_timeout_ns(LoopObject *self)
     if (loop_found(self) > 0 || atomic_load(&self->stopping)) {
         return 0;
     }
-    if (self->timers.count == 0) {
+    double when = INFINITY;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (self->timers.count > 0) {
+        when = self->timers.heap[0].when;
+    }
+    Py_END_CRITICAL_SECTION();
+    if (when == INFINITY) {
         return -1;
     }
-    double now = (double)rsl_clock_now_ns() * 1e-9;
-    double delay = self->timers.heap[0].when - now;
+    double delay = when - (double)rsl_clock_now_ns() * 1e-9;
     if (!(delay > 0)) {
         /* NaN never fires, and must not make the loop spin. */
         return isnan(delay) ? -1 : 0;
@@ -117,6 +122,19 @@ loop_poll(LoopObject *self)
 
 /* --- Running what is due --- */
 
+static TimerHandleObject *
+loop_take_due_timer(LoopObject *self, double limit)
+{
+    TimerHandleObject *timer;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    timer = pyrsl_timers_take_due(&self->timers, limit);
+    if (timer != NULL) {
+        Py_XSETREF(timer->scheduled, Py_NewRef(Py_False));
+    }
+    Py_END_CRITICAL_SECTION();
+    return timer;
+}
+
 static int
 loop_queue_timers(LoopObject *self)
 {
@@ -125,8 +143,7 @@ loop_queue_timers(LoopObject *self)
     }
     double limit = (double)rsl_clock_now_ns() * 1e-9 + LOOP_CLOCK_RESOLUTION;
     TimerHandleObject *timer;
-    while ((timer = pyrsl_timers_take_due(&self->timers, limit)) != NULL) {
-        Py_XSETREF(timer->scheduled, Py_NewRef(Py_False));
+    while ((timer = loop_take_due_timer(self, limit)) != NULL) {
         if (timer->handle.cancelled == Py_True) {
             Py_DECREF(timer);
             continue;

@@ -6,31 +6,115 @@
 #include "handle.h"
 #include "loop.h"
 
-/* --- The ready queue --- */
+/* --- The ready queue, and the mailbox in front of it --- */
 
-/* Takes `handle`. The queue belongs to the loop's thread. While nobody runs the
- * loop, the GIL or else the loop's critical section guards it; loop.c takes
- * that section too when a run begins. */
-static int
-loop_push_handle(LoopObject *self, PyObject *handle)
+typedef struct call_msg {
+    rsl_msg msg;
+    PyObject *handle;
+} call_msg;
+
+/* rsl_msg.discard: the mailbox is drained for good, the GIL is held. */
+static void
+call_discard(rsl_msg *msg)
 {
-    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
-    int status;
-#ifdef Py_GIL_DISABLED
-    if (atomic_load(&self->thread_id) == 0) {
-        Py_BEGIN_CRITICAL_SECTION(self);
-        status = pyrsl_ready_push(&self->ready, event);
-        Py_END_CRITICAL_SECTION();
-    } else
-#endif
-    {
-        status = pyrsl_ready_push(&self->ready, event);
+    call_msg *call = (call_msg *)(void *)msg;
+    Py_DECREF(call->handle);
+    free(call);
+}
+
+void
+pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg)
+{
+    call_msg *call = (call_msg *)(void *)msg;
+    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = call->handle};
+    if (pyrsl_ready_push(&self->ready, event) < 0) {
+        call_discard(msg);
+        self->lost_event = true;
+        return;
     }
-    if (status < 0) {
+    free(call);
+}
+
+/* Takes `handle`. */
+static int
+loop_post(LoopObject *self, PyObject *handle)
+{
+    call_msg *call = malloc(sizeof(*call));
+    if (call == NULL) {
         Py_DECREF(handle);
         PyErr_NoMemory();
+        return -1;
     }
-    return status;
+    call->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
+    call->msg.event.u.ptr = &call->msg;
+    call->msg.discard = call_discard;
+    call->handle = handle;
+    rsl_runtime_post(self->rt, &call->msg);
+    return 0;
+}
+
+/* Takes `handle`. The queue belongs to the thread that runs the loop. While
+ * nobody does, the GIL or else the loop's critical section guards it; loop.c
+ * takes that section too when a run begins or ends. */
+static int
+loop_push(LoopObject *self, PyObject *handle)
+{
+    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
+    if (pyrsl_ready_push(&self->ready, event) < 0) {
+        Py_DECREF(handle);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* May the calling thread, which does not run the loop, append to the queue?
+ * Without a GIL only behind an empty mailbox: another run may just have begun
+ * or ended, and a thread's calls stay in order. */
+static bool
+loop_queue_is_free(LoopObject *self)
+{
+    if (atomic_load(&self->thread_id) != 0) {
+        return false;
+    }
+#ifdef Py_GIL_DISABLED
+    return self->rt == NULL || rsl_runtime_mailbox_is_empty(self->rt);
+#else
+    return true;
+#endif
+}
+
+/* Takes `handle`: to the ready queue from the loop's own thread, or while
+ * nobody runs the loop, which is asyncio's order; else through the mailbox. No
+ * critical section may begin within this one: it would open it for a moment,
+ * and a run could begin that never hears of `handle`. */
+static int
+loop_push_or_post(LoopObject *self, PyObject *handle)
+{
+    if (atomic_load(&self->thread_id) == PyThread_get_thread_ident()) {
+        return loop_push(self, handle);
+    }
+    bool direct;
+    int status = 0;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    direct = loop_queue_is_free(self);
+    if (direct) {
+        status = loop_push(self, handle);
+    }
+    Py_END_CRITICAL_SECTION();
+    return direct ? status : loop_post(self, handle);
+}
+
+/* Takes `handle`. For callers that ought to be on the loop's thread: without a
+ * GIL a stranger's mistake must not break the queue. */
+static int
+loop_push_own(LoopObject *self, PyObject *handle)
+{
+#ifdef Py_GIL_DISABLED
+    return loop_push_or_post(self, handle);
+#else
+    return loop_push(self, handle);
+#endif
 }
 
 static PyObject *
@@ -52,7 +136,7 @@ pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
 {
     PyObject *handle = pyrsl_handle_new_queued(
         self, self->st->HandleType, callback, Py_NewRef(args), context);
-    return handle == NULL ? -1 : loop_push_handle(self, handle);
+    return handle == NULL ? -1 : loop_push_own(self, handle);
 }
 
 /* asyncio's debug-mode checks, in its own Python. */
@@ -134,7 +218,7 @@ loop_call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     PyObject *handle =
         loop_make_call(self, &call_soon_params, args, nargs, kwnames);
-    if (handle == NULL || loop_push_handle(self, Py_NewRef(handle)) < 0) {
+    if (handle == NULL || loop_push_own(self, Py_NewRef(handle)) < 0) {
         Py_XDECREF(handle);
         return NULL;
     }
@@ -142,70 +226,6 @@ loop_call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
 }
 
 /* --- From other threads --- */
-
-typedef struct call_msg {
-    rsl_msg msg;
-    PyObject *handle;
-} call_msg;
-
-/* rsl_msg.discard: the mailbox is drained for good, the GIL is held. */
-static void
-call_discard(rsl_msg *msg)
-{
-    call_msg *call = (call_msg *)(void *)msg;
-    Py_DECREF(call->handle);
-    free(call);
-}
-
-void
-pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg)
-{
-    call_msg *call = (call_msg *)(void *)msg;
-    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = call->handle};
-    if (pyrsl_ready_push(&self->ready, event) < 0) {
-        call_discard(msg);
-        self->lost_event = true;
-        return;
-    }
-    free(call);
-}
-
-/* Takes `handle`. */
-static int
-loop_post_handle(LoopObject *self, PyObject *handle)
-{
-    call_msg *call = malloc(sizeof(*call));
-    if (call == NULL) {
-        Py_DECREF(handle);
-        PyErr_NoMemory();
-        return -1;
-    }
-    call->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
-    call->msg.event.u.ptr = &call->msg;
-    call->msg.discard = call_discard;
-    call->handle = handle;
-    rsl_runtime_post(self->rt, &call->msg);
-    return 0;
-}
-
-/* Takes `handle`: to the ready queue from the loop's own thread, or while
- * nobody runs the loop, which is asyncio's order; else through the mailbox. */
-static int
-loop_push_or_post(LoopObject *self, PyObject *handle)
-{
-    if (atomic_load(&self->thread_id) == PyThread_get_thread_ident()) {
-        return loop_push_handle(self, handle);
-    }
-    bool idle;
-    int status = 0;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    idle = atomic_load(&self->thread_id) == 0;
-    if (idle) {
-        status = loop_push_handle(self, handle);
-    }
-    Py_END_CRITICAL_SECTION();
-    return idle ? status : loop_post_handle(self, handle);
-}
 
 PyDoc_STRVAR(loop_call_soon_threadsafe_doc,
 "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
@@ -270,11 +290,17 @@ loop_make_timer(LoopObject *self, PyObject *when, const pyrsl_call *call)
         return NULL;
     }
     timer->when = when;
-    if (pyrsl_timers_add(&self->timers, timer, seconds) < 0) {
+    int status;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    status = pyrsl_timers_add(&self->timers, timer, seconds);
+    if (status == 0) {
+        Py_XSETREF(timer->scheduled, Py_NewRef(Py_True));
+    }
+    Py_END_CRITICAL_SECTION();
+    if (status < 0) {
         Py_DECREF(timer);
         return NULL;
     }
-    Py_XSETREF(timer->scheduled, Py_NewRef(Py_True));
     return (PyObject *)timer;
 }
 
@@ -370,7 +396,7 @@ loop_add_callback(LoopObject *self, PyObject *handle)
     }
     int cancelled = pyrsl_handle_is_cancelled(self->st, handle);
     if (cancelled < 0
-        || (cancelled == 0 && loop_push_handle(self, Py_NewRef(handle)) < 0)) {
+        || (cancelled == 0 && loop_push_own(self, Py_NewRef(handle)) < 0)) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -13,6 +13,12 @@ rsl_runtime_post(rsl_runtime *rt, rsl_msg *msg)
     rsl_mailbox_push(&rt->mailbox, msg);
 }
 
+bool
+rsl_runtime_mailbox_is_empty(const rsl_runtime *rt)
+{
+    return rsl_mailbox_is_empty(&rt->mailbox);
+}
+
 void
 rsl_runtime_wake(rsl_runtime *rt)
 {

@@ -3,6 +3,7 @@
 do not disturb each other; without one, that they need no lock either."""
 
 import asyncio
+import queue
 import sys
 import sysconfig
 import threading
@@ -104,6 +105,75 @@ def test_loops_post_to_each_other(loop_factory):
     loops[0].call_soon_threadsafe(hop, 0, 1000)
     on_threads(lambda index: loops[index].run_forever())
     assert hops == [number % THREADS for number in range(1001)]
+
+
+def test_a_call_reaches_a_loop_that_just_begins_to_run(loop):
+    """The call comes while the loop is idle, while it runs, or in between."""
+    futures = queue.SimpleQueue()
+
+    def target():
+        while (future := futures.get()) is not None:
+            loop.call_soon_threadsafe(future.set_result, None)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    try:
+        for _ in range(3000):
+            future = loop.create_future()
+            futures.put(future)
+            loop.run_until_complete(future)
+    finally:
+        futures.put(None)
+        thread.join()
+
+
+def test_calls_of_a_thread_keep_their_order_over_runs(loop):
+    """Some are made while the loop runs, others between its runs."""
+    ran, count = [], 5000
+
+    def target():
+        for number in range(count):
+            loop.call_soon_threadsafe(ran.append, number)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    while len(ran) < count:
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    thread.join()
+    assert ran == list(range(count))
+
+
+@pytest.mark.asyncio_is_worse("without a GIL its timers are lost")
+def test_strangers_calls_break_nothing(loop_factory):
+    """Only call_soon_threadsafe() is for other threads. What else they
+    call may come late, but nothing is lost or damaged."""
+    loop = loop_factory()
+    ran, count = [], 500
+
+    def target(index):
+        for number in range(count):
+            loop.call_soon(ran.append, (index, number))
+            loop.call_later(0.0001 * (number % 7), ran.append, None).cancel()
+            loop.call_later(0.0001 * (number % 5), ran.append, None)
+
+    def watch():
+        if len(ran) < 2 * count * THREADS:
+            loop.call_later(0.001, watch)
+        else:
+            loop.stop()
+
+    loop.call_soon(watch)
+    threads = [threading.Thread(target=target, args=(index,))
+               for index in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    loop.run_forever()
+    for thread in threads:
+        thread.join()
+    for index in range(THREADS):
+        assert ([entry[1] for entry in ran if entry and entry[0] == index]
+                == list(range(count)))
 
 
 def test_tasks_timers_and_callbacks_run_on_all_threads(flavour):

@@ -79,6 +79,9 @@ bool rsl_runtime_is_forked(const rsl_runtime *rt);
 /* Any thread. Takes `msg`; RSL_EV_* of msg->event reaches the sink. */
 void rsl_runtime_post(rsl_runtime *rt, rsl_msg *msg);
 
+/* Any thread: has everything that was posted been drained? */
+bool rsl_runtime_mailbox_is_empty(const rsl_runtime *rt);
+
 /* Any thread, async-signal-safe: make a sleeping loop thread look around. */
 void rsl_runtime_wake(rsl_runtime *rt);
 
