@@ -2,6 +2,18 @@
 /* loop_tasks.c - create_future() and create_task(). */
 #include "loop.h"
 
+/* asyncio looks Task and Future up for each call, and so do we: programs
+ * replace them, such as by those written in Python. */
+static PyObject *
+loop_asyncio_class(PyObject *names, PyObject *name)
+{
+    PyObject *cls;
+    if (PyDict_GetItemRef(names, name, &cls) == 0) {
+        PyErr_Format(PyExc_AttributeError, "asyncio has no %U", name);
+    }
+    return cls;
+}
+
 PyDoc_STRVAR(loop_create_future_doc,
 "create_future($self, /)\n--\n\n"
 "A new asyncio.Future of this loop.");
@@ -10,8 +22,14 @@ static PyObject *
 loop_create_future(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     module_state *st = ((LoopObject *)self)->st;
+    PyObject *cls = loop_asyncio_class(st->futures_names, st->str_Future);
+    if (cls == NULL) {
+        return NULL;
+    }
     PyObject *args[] = {self};
-    return PyObject_Vectorcall(st->Future, args, 0, st->kwnames_loop);
+    PyObject *future = PyObject_Vectorcall(cls, args, 0, st->kwnames_loop);
+    Py_DECREF(cls);
+    return future;
 }
 
 /* Arguments that every supported asyncio.Task takes; others go to CPython's
@@ -36,16 +54,15 @@ loop_task_keywords_known(LoopObject *self, PyObject *kwnames)
 
 enum { TASK_KEYWORDS_MAX = 2 };
 
-/* Task(coro, loop=self, **given) */
+/* cls(coro, loop=self, **given) */
 static PyObject *
-loop_new_task(LoopObject *self, PyObject *coro, PyObject *const *values,
-              PyObject *kwnames)
+loop_new_task(LoopObject *self, PyObject *cls, PyObject *coro,
+              PyObject *const *values, PyObject *kwnames)
 {
     Py_ssize_t given = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     PyObject *stack[2 + TASK_KEYWORDS_MAX] = {coro, (PyObject *)self};
     if (given == 0) {
-        return PyObject_Vectorcall(self->st->Task, stack, 1,
-                                   self->st->kwnames_loop);
+        return PyObject_Vectorcall(cls, stack, 1, self->st->kwnames_loop);
     }
     PyObject *names = PyTuple_New(given + 1);
     if (names == NULL) {
@@ -56,7 +73,7 @@ loop_new_task(LoopObject *self, PyObject *coro, PyObject *const *values,
         PyTuple_SET_ITEM(names, i + 1, Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
         stack[2 + i] = values[i];
     }
-    PyObject *task = PyObject_Vectorcall(self->st->Task, stack, 1, names);
+    PyObject *task = PyObject_Vectorcall(cls, stack, 1, names);
     Py_DECREF(names);
     return task;
 }
@@ -120,7 +137,14 @@ loop_create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (pyrsl_loop_check_closed(self) < 0) {
         return NULL;
     }
-    return loop_new_task(self, args[0], args + 1, kwnames);
+    PyObject *cls =
+        loop_asyncio_class(self->st->tasks_names, self->st->str_Task);
+    if (cls == NULL) {
+        return NULL;
+    }
+    PyObject *task = loop_new_task(self, cls, args[0], args + 1, kwnames);
+    Py_DECREF(cls);
+    return task;
 }
 
 PyMethodDef pyrsl_loop_task_methods[] = {

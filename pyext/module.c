@@ -30,8 +30,8 @@ typedef struct asyncio_piece {
 #define PIECE(field, module, name) {offsetof(module_state, field), module, name}
 
 static const asyncio_piece asyncio_pieces[] = {
-    PIECE(Task, "asyncio", "Task"),
-    PIECE(Future, "asyncio", "Future"),
+    PIECE(tasks_names, "asyncio.tasks", "__dict__"),
+    PIECE(futures_names, "asyncio.futures", "__dict__"),
     PIECE(BufferedProtocol, "asyncio", "BufferedProtocol"),
     PIECE(Protocol, "asyncio", "Protocol"),
     PIECE(TransportSocket, "asyncio.trsock", "TransportSocket"),

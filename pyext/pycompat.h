@@ -30,6 +30,16 @@
 #define Py_READONLY    READONLY
 #endif
 
+#if PY_VERSION_HEX < 0x030D0000
+/* 3.13's look-up: 1 and a strong reference, 0 and NULL, or -1. */
+static inline int
+PyDict_GetItemRef(PyObject *dict, PyObject *key, PyObject **out)
+{
+    *out = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+    return *out != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+#endif
+
 #if PY_VERSION_HEX < 0x030C0000
 /* 3.12's single-object exception state, over the triple of before. */
 static inline PyObject *

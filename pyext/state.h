@@ -17,6 +17,8 @@
 #define PYRSL_NAMES(X)                                  \
     X(context, "context")                               \
     X(loop, "loop")                                     \
+    X(Task, "Task")                                     \
+    X(Future, "Future")                                 \
     X(name, "name")                                     \
     X(exception, "exception")                           \
     X(message, "message")                               \
@@ -86,8 +88,8 @@ typedef struct module_state {
     PyTypeObject *WritePipeTransportType;
 
     /* Borrowed from asyncio and friends, strong references. */
-    PyObject *Task;             /* asyncio.Task */
-    PyObject *Future;           /* asyncio.Future */
+    PyObject *tasks_names;      /* of asyncio.tasks: Task can be replaced */
+    PyObject *futures_names;    /* of asyncio.futures: Future as well */
     PyObject *BufferedProtocol; /* asyncio.BufferedProtocol */
     PyObject *Protocol;         /* asyncio.Protocol */
     PyObject *TransportSocket;  /* asyncio.trsock.TransportSocket */

@@ -327,3 +327,22 @@ def test_python_implemented_tasks_and_futures_work(loop):
         return await future
 
     assert loop.run_until_complete(main()) == "python"
+
+
+def test_task_and_future_classes_are_those_of_asyncio_at_the_call(
+        loop, monkeypatch):
+    """Programs put the ones written in Python, or their own, in place."""
+    monkeypatch.setattr(asyncio.tasks, "Task", asyncio.tasks._PyTask)
+    monkeypatch.setattr(asyncio.futures, "Future", asyncio.futures._PyFuture)
+
+    async def main():
+        task = loop.create_task(asyncio.sleep(0, 7), name="named")
+        return type(task), await task
+
+    task = loop.create_task(main())
+    future = loop.create_future()
+    loop.call_soon(future.set_result, 8)
+    assert loop.run_until_complete(task) == (asyncio.tasks._PyTask, 7)
+    assert type(task) is asyncio.tasks._PyTask
+    assert type(future) is asyncio.futures._PyFuture
+    assert loop.run_until_complete(future) == 8
