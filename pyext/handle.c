@@ -329,7 +329,7 @@ layout_weakrefs_known(PyTypeObject *type)
 }
 
 PyTypeObject *
-pyrsl_handle_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+pyrsl_type_on(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
     PyObject *bases = PyTuple_Pack(1, base);
     if (bases == NULL) {
@@ -356,12 +356,12 @@ pyrsl_handle_types(PyObject *module, module_state *st)
         }
         return -1;
     }
-    st->HandleType = pyrsl_handle_type(module, &handle_spec, st->AsyncioHandle);
+    st->HandleType = pyrsl_type_on(module, &handle_spec, st->AsyncioHandle);
     if (st->HandleType == NULL) {
         return -1;
     }
     st->TimerHandleType =
-        pyrsl_handle_type(module, &timer_spec, st->AsyncioTimerHandle);
+        pyrsl_type_on(module, &timer_spec, st->AsyncioTimerHandle);
     return st->TimerHandleType == NULL
                ? -1
                : pyrsl_threadsafe_handle_type(module, st);

@@ -86,8 +86,9 @@ typedef struct pyrsl_slot_place {
  * ImportError. */
 int
 pyrsl_layout_check(PyObject *base, const pyrsl_slot_place *places, size_t size);
+/* A type with one base. */
 PyTypeObject *
-pyrsl_handle_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+pyrsl_type_on(PyObject *module, PyType_Spec *spec, PyObject *base);
 int pyrsl_handle_traverse(HandleObject *self, visitproc visit, void *arg);
 int pyrsl_handle_clear(HandleObject *self);
 void pyrsl_handle_dealloc(HandleObject *self);

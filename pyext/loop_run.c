@@ -216,14 +216,27 @@ loop_run_call(LoopObject *self, PyObject *handle)
     return loop_run_foreign(self, handle);
 }
 
+static int
+loop_run_transport(LoopObject *self, rsl_event event)
+{
+    return rsl_tag_kind(event.tag) == RSL_EV_DGRAM
+               ? pyrsl_datagram_event(self, event)
+               : pyrsl_stream_event(self, event);
+}
+
 /* Debug mode: report a transport whose callbacks took long. */
 static int
-loop_run_stream_timed(LoopObject *self, rsl_event event)
+loop_run_transport_timed(LoopObject *self, rsl_event event)
 {
-    rsl_conn *conn = rsl_conn_find(self->rt, rsl_tag_id(event.tag));
-    PyObject *owner = Py_NewRef(conn == NULL ? Py_None : rsl_conn_owner(conn));
+    PyObject *owner;
+    if (rsl_tag_kind(event.tag) == RSL_EV_DGRAM) {
+        owner = pyrsl_datagram_event_owner(self, event);
+    } else {
+        rsl_conn *conn = rsl_conn_find(self->rt, rsl_tag_id(event.tag));
+        owner = Py_NewRef(conn == NULL ? Py_None : rsl_conn_owner(conn));
+    }
     int64_t start_ns = rsl_clock_now_ns();
-    int status = pyrsl_stream_event(self, event);
+    int status = loop_run_transport(self, event);
     if (status == 0) {
         status = loop_report_duration(self, owner, start_ns);
     }
@@ -250,8 +263,9 @@ loop_run_event(LoopObject *self, rsl_event event)
     case RSL_EV_READ_ERROR:
     case RSL_EV_WRITABLE:
     case RSL_EV_SENT:
-        status = self->debug ? loop_run_stream_timed(self, event)
-                             : pyrsl_stream_event(self, event);
+    case RSL_EV_DGRAM:
+        status = self->debug ? loop_run_transport_timed(self, event)
+                             : loop_run_transport(self, event);
         rsl_runtime_note_busy(self->rt, (unsigned)self->ready.io_count);
         break;
     case RSL_EV_ACCEPTABLE:

@@ -40,6 +40,7 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(AsyncioTimerHandle, "asyncio", "TimerHandle"),
     PIECE(FlowControlMixin, "asyncio.transports", "_FlowControlMixin"),
     PIECE(ReadTransport, "asyncio", "ReadTransport"),
+    PIECE(AsyncioDatagramTransport, "asyncio", "DatagramTransport"),
     PIECE(socket_type, "socket", "socket"),
     PIECE(raw_socket_type, "_socket", "socket"),
     PIECE(extract_stack, "asyncio.format_helpers", "extract_stack"),
@@ -96,15 +97,11 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_handle_types(module, st) < 0) {
         return -1;
     }
-    PyObject *bases = PyTuple_Pack(1, st->FlowControlMixin);
-    if (bases == NULL) {
-        return -1;
-    }
-    st->StreamTransportType =
-        module_type(module, &pyrsl_stream_transport_spec, bases);
-    Py_DECREF(bases);
+    st->StreamTransportType = pyrsl_type_on(
+        module, &pyrsl_stream_transport_spec, st->FlowControlMixin);
     if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0
-        || pyrsl_pipe_types(module, st) < 0) {
+        || pyrsl_pipe_types(module, st) < 0
+        || pyrsl_datagram_type(module, st) < 0) {
         return -1;
     }
     return PyModule_AddType(module, st->LoopType) < 0
@@ -113,6 +110,7 @@ module_types(PyObject *module, module_state *st)
                    || PyModule_AddType(module, st->StreamTransportType) < 0
                    || PyModule_AddType(module, st->ReadPipeTransportType) < 0
                    || PyModule_AddType(module, st->WritePipeTransportType) < 0
+                   || PyModule_AddType(module, st->DatagramTransportType) < 0
                ? -1
                : 0;
 }
@@ -139,6 +137,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->StreamTransportType);
     Py_VISIT(st->ReadPipeTransportType);
     Py_VISIT(st->WritePipeTransportType);
+    Py_VISIT(st->DatagramTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -156,6 +155,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->StreamTransportType);
     Py_CLEAR(st->ReadPipeTransportType);
     Py_CLEAR(st->WritePipeTransportType);
+    Py_CLEAR(st->DatagramTransportType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }

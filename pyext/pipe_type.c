@@ -309,18 +309,12 @@ static PyTypeObject *
 pipe_type(PyObject *module, PyType_Spec *spec, PyObject *base,
           PyMethodDef *methods)
 {
-    PyObject *bases = PyTuple_Pack(1, base);
-    if (bases == NULL) {
-        return NULL;
-    }
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, bases);
-    Py_DECREF(bases);
+    PyTypeObject *type = pyrsl_type_on(module, spec, base);
     PyMethodDef *const tables[] = {pipe_methods, methods, NULL};
-    if (type != NULL
-        && pyrsl_type_add_methods((PyTypeObject *)type, tables) < 0) {
+    if (type != NULL && pyrsl_type_add_methods(type, tables) < 0) {
         Py_CLEAR(type);
     }
-    return (PyTypeObject *)type;
+    return type;
 }
 
 int

@@ -61,7 +61,6 @@
     X(call_soon_threadsafe, "call_soon_threadsafe")     \
     X(start_reading, "_start_reading")                  \
     X(start_watching, "_start_watching")                \
-    X(read_ready, "_read_ready")                        \
     X(write_ready, "_write_ready")                      \
     X(pipe, "pipe")                                     \
     X(info, "info")                                     \
@@ -76,6 +75,12 @@
     X(type, "type")                                     \
     X(proto, "proto")                                   \
     X(debug, "debug")                                   \
+    X(datagram_received, "datagram_received")           \
+    X(error_received, "error_received")                 \
+    X(send, "send")                                     \
+    X(sendto, "sendto")                                 \
+    X(read_ready, "_read_ready")                        \
+    X(sendto_ready, "_sendto_ready")                    \
     X(warning, "warning")
 
 typedef struct module_state {
@@ -86,6 +91,7 @@ typedef struct module_state {
     PyTypeObject *StreamTransportType;
     PyTypeObject *ReadPipeTransportType;
     PyTypeObject *WritePipeTransportType;
+    PyTypeObject *DatagramTransportType;
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *tasks_names;      /* of asyncio.tasks: Task can be replaced */
@@ -98,10 +104,11 @@ typedef struct module_state {
     PyObject *AsyncioTimerHandle;
     PyObject *FlowControlMixin; /* asyncio.transports' own */
     PyObject *ReadTransport;    /* asyncio.ReadTransport */
-    PyObject *socket_type;      /* socket.socket */
-    PyObject *raw_socket_type;  /* _socket.socket, its base */
-    PyObject *extract_stack;    /* format_helpers.extract_stack */
-    PyObject *logger;           /* asyncio.log.logger */
+    PyObject *AsyncioDatagramTransport;
+    PyObject *socket_type;     /* socket.socket */
+    PyObject *raw_socket_type; /* _socket.socket, its base */
+    PyObject *extract_stack;   /* format_helpers.extract_stack */
+    PyObject *logger;          /* asyncio.log.logger */
     /* Newer asyncios' writelines() drops what is written to a lost connection
      * before it looks at the pieces. */
     bool writelines_drops_first;

@@ -364,6 +364,7 @@ stream_dispatch(StreamTransport *self, LoopObject *loop, rsl_event event)
     case RSL_EV_ACCEPTABLE:
     case RSL_EV_ACCEPTED:
     case RSL_EV_ACCEPT_ERROR:
+    case RSL_EV_DGRAM:
     case RSL_EV_WATCH:
     case RSL_EV_MESSAGE:
         break;

@@ -162,7 +162,7 @@ pyrsl_threadsafe_handle_type(PyObject *module, module_state *st)
                            offsetof(ThreadSafeHandleObject, running))
         == 0) {
         st->ThreadSafeHandleType =
-            pyrsl_handle_type(module, &threadsafe_spec, base);
+            pyrsl_type_on(module, &threadsafe_spec, base);
     }
     Py_DECREF(base);
     return st->ThreadSafeHandleType == NULL ? -1 : 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* transport.h - how the loop hands I/O to transports and listeners.
  *
- * Role:    the seam between loop_run.c and stream_transport.c / accept.c.
+ * Role:    the seam between loop_run.c and stream_transport.c,
+ *          datagram_transport.c and accept.c.
  * Thread:  loop thread.
  * Memory:  an event's payload is taken by the function that is given it. */
 #ifndef PYRSL_TRANSPORT_H
@@ -40,6 +41,25 @@ void pyrsl_transports_close_all(LoopObject *self);
 /* What the loop keeps alive: transports that read or wait to write, and what
  * its listeners call. */
 int pyrsl_transports_traverse(LoopObject *self, visitproc visit, void *arg);
+
+/* --- Datagrams --- */
+
+/* Give a DGRAM event to its transport; as pyrsl_stream_event(). */
+int pyrsl_datagram_event(LoopObject *self, rsl_event event);
+
+/* Whom the event is for: a new reference, None when that is gone. */
+PyObject *pyrsl_datagram_event_owner(LoopObject *self, rsl_event event);
+
+/* Loop method: _open_datagram_transport. */
+extern PyMethodDef pyrsl_datagram_loop_methods[];
+
+/* Part with the runtime; as asyncio's, the transports keep their sockets. */
+void pyrsl_datagrams_close_all(LoopObject *self);
+int pyrsl_datagrams_traverse(LoopObject *self, visitproc visit, void *arg);
+
+/* Make st->DatagramTransportType; -1 with ImportError for an asyncio whose
+ * layout is unknown. */
+int pyrsl_datagram_type(PyObject *module, module_state *st);
 
 /* Finish st->StreamTransportType: class attributes, and a comparison of
  * asyncio's layout with ours; -1 with ImportError. */

@@ -49,6 +49,10 @@ class ReadPipeTransport(asyncio.ReadTransport):
 @final
 class WritePipeTransport(asyncio.Transport): ...
 
+@final
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    max_size: int
+
 @disjoint_base
 class Loop:
     @property

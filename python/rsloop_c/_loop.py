@@ -18,6 +18,7 @@ from asyncio import base_events, constants, events, format_helpers, sslproto
 from asyncio.unix_events import _UnixSelectorEventLoop
 
 from . import _core
+from ._datagram import DatagramMixin
 from ._dns import ResolverMixin
 from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
@@ -32,7 +33,8 @@ _FORMAT_TAKES_DEBUG = bool(
 class _WatchedFds:
     """Stands where BaseSelectorEventLoop keeps its selector; I/O is in C.
 
-    asyncio's own transports (pipes, datagrams) look here for their repr.
+    asyncio's own transports look here for their repr: those of datagram sockets
+    that are no plain ones.
     """
 
     def __init__(self, loop):
@@ -52,6 +54,7 @@ class _WatchedFds:
 
 class Loop(
     _core.Loop,
+    DatagramMixin,
     ResolverMixin,
     SockMixin,
     SubprocessMixin,

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include <rsl/dgram.h>
 #include <rsl/listener.h>
 #include <rsl/resolver.h>
 
@@ -20,6 +21,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
     rsl_token_init(&rt->token);
     rsl_id_table_init(&rt->conns);
     rsl_id_table_init(&rt->listeners);
+    rsl_id_table_init(&rt->dgrams);
     rsl_list_init(&rt->dirty);
     rsl_list_init(&rt->closing);
     rt->post_sink.emit = rsl_post_sink_emit;
@@ -109,6 +111,13 @@ runtime_close_all(rsl_runtime *rt)
             rsl_listener_close(listener);
         }
     }
+    for (uint32_t i = 0; i < rt->dgrams.cap; i++) {
+        rsl_dgram *dgram = rsl_id_table_at(&rt->dgrams, i);
+
+        if (dgram != NULL) {
+            rsl_dgram_close(dgram);
+        }
+    }
     rsl_conn_close_pending(rt);
     for (uint32_t i = 0; i < rt->conns.cap; i++) {
         rsl_conn *conn = rsl_id_table_at(&rt->conns, i);
@@ -150,6 +159,7 @@ rsl_runtime_free(rsl_runtime *rt)
     rsl_runtime_close(rt);
     rsl_mailbox_fini(&rt->mailbox);
     rsl_id_table_fini(&rt->listeners);
+    rsl_id_table_fini(&rt->dgrams);
     rsl_id_table_fini(&rt->conns);
     free(rt);
 }

@@ -40,6 +40,7 @@ struct rsl_runtime {
 
     rsl_id_table conns;     /* [L] writes under the token; [T] reads */
     rsl_id_table listeners; /* [L] */
+    rsl_id_table dgrams;    /* [L] */
     rsl_list dirty;         /* [L] conns with output to send this turn */
     rsl_list closing;       /* [L] conns that wait for the token to close */
     rsl_sink *flush_sink;   /* [L] where rsl_conn_sent() emits: the sink of

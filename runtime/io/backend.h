@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* backend.h - how bytes and readiness move: epoll, io_uring, or a fake.
  *
- * Role:    the only place that makes I/O system calls for streams, listeners
- *          and watches. Orders nothing: that is net/.
+ * Role:    the only place that makes I/O system calls for streams, listeners,
+ *          datagrams and watches. Orders nothing: that is net/.
  * Thread:  loop thread, except `steal` (runtime thread, token held). The
  *          functions marked [T] need the token, whoever calls.
- * Memory:  conns and listeners are lent from add to remove. */
+ * Memory:  conns and listeners are lent from add to remove, dgrams from the
+ *          first update. */
 #ifndef RSL_IO_BACKEND_H
 #define RSL_IO_BACKEND_H
 
@@ -14,6 +15,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include <rsl/dgram.h>
 #include <rsl/event.h>
 #include <rsl/listener.h>
 #include <rsl/runtime.h>
@@ -86,6 +88,12 @@ typedef struct rsl_backend_ops {
     void (*listener_remove)(rsl_backend *backend, rsl_listener *listener);
     rsl_status (*accept)(rsl_backend *backend, rsl_listener *listener, int *out,
                          rsl_err *err);
+
+    /* Report from now on what dgram->wants, level-triggered and once a turn.
+     * remove: on return the kernel holds no reference to the fd. */
+    rsl_status (*dgram_update)(rsl_backend *backend, rsl_dgram *dgram,
+                               rsl_err *err);
+    void (*dgram_remove)(rsl_backend *backend, rsl_dgram *dgram);
 
     rsl_status (*watch_set)(rsl_backend *backend, int fd, unsigned mask,
                             rsl_err *err);

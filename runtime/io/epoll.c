@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* epoll.c - one level-triggered set for conns, listeners and watches.
+/* epoll.c - one level-triggered set for conns, listeners, dgrams, watches.
  *
  * It reports readiness; bytes are read at dispatch, by rsl_conn_recv(), where
  * they are wanted. Because the set is level-triggered, whatever is not read
@@ -21,13 +21,14 @@
 #include "io/sock_ops.h"
 #include "io/watch_table.h"
 #include "net/conn_impl.h"
+#include "net/dgram_impl.h"
 #include "net/listener_impl.h"
 
 enum { EPOLL_EVENTS = 256 };
 
-/* Tag kinds: READABLE for conns, ACCEPTABLE for listeners, WATCH for watches,
- * NONE for the mailbox's eventfd. conn->io_flags holds EPOLLIN | EPOLLOUT as
- * registered, 0 when the fd is not in the set. */
+/* Tag kinds: READABLE for conns, ACCEPTABLE for listeners, DGRAM for dgrams,
+ * WATCH for watches, NONE for the mailbox's eventfd. io_flags of a conn or a
+ * dgram: EPOLLIN | EPOLLOUT as registered, 0 when the fd is not in the set. */
 typedef struct epoll_backend {
     rsl_backend base;
     int epfd;                /* [K] */
@@ -117,41 +118,46 @@ epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     return RSL_OK;
 }
 
-/* Make the set hold `conn` for `bits`, whatever happened to its fd. */
+/* Make the set hold `fd` for `bits`, whatever happened to it. RSL_OS: errno. */
 static rsl_status
-conn_register(epoll_backend *backend, rsl_conn *conn, uint32_t bits)
+set_register(epoll_backend *backend, int fd, uint64_t tag, uint32_t *registered,
+             uint32_t bits)
 {
-    struct epoll_event event = {
-        .events = bits,
-        .data.u64 = rsl_tag(RSL_EV_READABLE, conn->id),
-    };
+    struct epoll_event event = {.events = bits, .data.u64 = tag};
     int result;
 
-    if (bits == conn->io_flags) {
+    if (bits == *registered) {
         return RSL_OK;
     }
     if (bits == 0) {
         /* ENOENT, EBADF: its owner closed the fd, which is as good. */
-        (void)epoll_ctl(backend->epfd, EPOLL_CTL_DEL, conn->fd, NULL);
-        conn->io_flags = 0;
+        (void)epoll_ctl(backend->epfd, EPOLL_CTL_DEL, fd, NULL);
+        *registered = 0;
         return RSL_OK;
     }
-    if (conn->io_flags == 0) {
-        result = epoll_ctl(backend->epfd, EPOLL_CTL_ADD, conn->fd, &event);
+    if (*registered == 0) {
+        result = epoll_ctl(backend->epfd, EPOLL_CTL_ADD, fd, &event);
         if (result < 0 && errno == EEXIST) {
-            result = epoll_ctl(backend->epfd, EPOLL_CTL_MOD, conn->fd, &event);
+            result = epoll_ctl(backend->epfd, EPOLL_CTL_MOD, fd, &event);
         }
     } else {
-        result = epoll_ctl(backend->epfd, EPOLL_CTL_MOD, conn->fd, &event);
+        result = epoll_ctl(backend->epfd, EPOLL_CTL_MOD, fd, &event);
         if (result < 0 && errno == ENOENT) {
-            result = epoll_ctl(backend->epfd, EPOLL_CTL_ADD, conn->fd, &event);
+            result = epoll_ctl(backend->epfd, EPOLL_CTL_ADD, fd, &event);
         }
     }
     if (result < 0) {
         return errno == ENOMEM ? RSL_NOMEM : RSL_OS;
     }
-    conn->io_flags = bits;
+    *registered = bits;
     return RSL_OK;
+}
+
+static rsl_status
+conn_register(epoll_backend *backend, rsl_conn *conn, uint32_t bits)
+{
+    return set_register(backend, conn->fd, rsl_tag(RSL_EV_READABLE, conn->id),
+                        &conn->io_flags, bits);
 }
 
 /* An event came that nobody wanted: do not let it come again. */
@@ -198,6 +204,24 @@ conn_report(epoll_backend *backend, rsl_conn *conn, uint32_t events,
 }
 
 static void
+dgram_report(const rsl_dgram *dgram, uint32_t events, rsl_sink *sink)
+{
+    unsigned mask = 0;
+
+    if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0) {
+        mask |= RSL_WATCH_READ;
+    }
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
+        mask |= RSL_WATCH_WRITE;
+    }
+    mask &= dgram->wants;
+    if (mask != 0) {
+        sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DGRAM, dgram->id),
+                                     .u.arg = (intptr_t)mask});
+    }
+}
+
+static void
 epoll_collect(rsl_backend *base, rsl_sink *sink)
 {
     epoll_backend *backend = epoll_of(base);
@@ -206,6 +230,7 @@ epoll_collect(rsl_backend *base, rsl_sink *sink)
     for (int i = 0; i < backend->ready_count; i++) {
         uint64_t tag = backend->ready[i].data.u64;
         uint32_t events = backend->ready[i].events;
+        rsl_dgram *dgram;
         rsl_conn *conn;
 
         switch ((int)rsl_tag_kind(tag)) {
@@ -218,6 +243,12 @@ epoll_collect(rsl_backend *base, rsl_sink *sink)
         case RSL_EV_ACCEPTABLE:
             if (rsl_listener_find(rt, rsl_tag_id(tag)) != NULL) {
                 sink->emit(sink, (rsl_event){.tag = tag});
+            }
+            break;
+        case RSL_EV_DGRAM:
+            dgram = rsl_dgram_find(rt, rsl_tag_id(tag));
+            if (dgram != NULL) {
+                dgram_report(dgram, events, sink);
             }
             break;
         case RSL_EV_WATCH:
@@ -304,6 +335,30 @@ epoll_listener_remove(rsl_backend *base, rsl_listener *listener)
 }
 
 static rsl_status
+epoll_dgram_update(rsl_backend *base, rsl_dgram *dgram, rsl_err *err)
+{
+    uint32_t bits =
+        ((dgram->wants & RSL_WATCH_READ) != 0 ? (uint32_t)EPOLLIN : 0u)
+        | ((dgram->wants & RSL_WATCH_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0u);
+    rsl_status status =
+        set_register(epoll_of(base), dgram->fd,
+                     rsl_tag(RSL_EV_DGRAM, dgram->id), &dgram->io_flags, bits);
+
+    if (status == RSL_OS) {
+        *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
+    }
+    return status;
+}
+
+static void
+epoll_dgram_remove(rsl_backend *base, rsl_dgram *dgram)
+{
+    rsl_err err;
+
+    (void)epoll_dgram_update(base, dgram, &err); /* wants nothing: RSL_OK */
+}
+
+static rsl_status
 epoll_watch_set(rsl_backend *base, int fd, unsigned mask, rsl_err *err)
 {
     epoll_backend *backend = epoll_of(base);
@@ -337,6 +392,8 @@ static const rsl_backend_ops epoll_ops = {
     .listener_add = epoll_listener_add,
     .listener_remove = epoll_listener_remove,
     .accept = rsl_sock_accept,
+    .dgram_update = epoll_dgram_update,
+    .dgram_remove = epoll_dgram_remove,
     .watch_set = epoll_watch_set,
     .buffer_return = epoll_buffer_return,
 };

@@ -26,6 +26,7 @@
 #include "io/sock_ops.h"
 #include "io/watch_table.h"
 #include "net/conn_impl.h"
+#include "net/dgram_impl.h"
 #include "net/listener_impl.h"
 
 enum {
@@ -48,6 +49,8 @@ typedef enum uring_op {
     URING_OP_HANGUP,
     URING_OP_ACCEPT,
     URING_OP_SEND, /* over an index of the batch */
+    URING_OP_DGRAM_IN,
+    URING_OP_DGRAM_OUT,
     URING_OP_WATCH,
     URING_OP_WAKE,
 } uring_op;
@@ -109,6 +112,7 @@ typedef struct uring_backend {
     rsl_list arm_conns;      /* [L] conns whose armed state may not be what they
                             * want: looked at by the next wait */
     rsl_list arm_listeners;  /* [L] the same */
+    rsl_list arm_dgrams;     /* [L] the same */
     bool wake_armed;         /* [L] multishot poll of the mailbox's eventfd */
     bool watch_armed;        /* [L] one poll of watch_epfd */
     int watch_epfd;          /* [K] */
@@ -167,10 +171,31 @@ rsl_status uring_write_arm(rsl_backend *base, rsl_conn *conn);
 rsl_status
 uring_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err);
 void uring_listener_remove(rsl_backend *base, rsl_listener *listener);
+/* A poll of one shot, as `data`. False when the submission queue is full. */
+bool
+uring_arm_poll(uring_backend *backend, int fd, unsigned mask, uint64_t data);
+/* Cancel operations that are armed; on return the kernel has dropped their
+ * references to the file. The caller closes the fd next, and expects its
+ * address to be free, so this may not wait for a later turn. It takes the token
+ * when need be: the runtime thread holds it for one bounded read and never
+ * waits for us, so this ends. */
+void uring_cancel_for_close(uring_backend *backend, const uint64_t *data,
+                            unsigned count);
 /* [T] Forget what the ring that is gone had, and want it again. */
 void uring_want_all(uring_backend *backend);
 /* [T] Make the runtime thread's epoll set if it has asked for one. */
 void uring_open_steal_set(uring_backend *backend);
+
+/* uring_dgram.c */
+void uring_want_dgram(uring_backend *backend, rsl_dgram *dgram);
+/* [T] uring_arm() of the dgrams. */
+bool uring_arm_dgrams(uring_backend *backend);
+/* Its poll for reading, or for writing, has ended. */
+void uring_dgram_polled(uring_backend *backend, uint64_t id, unsigned mask,
+                        rsl_sink *sink);
+rsl_status
+uring_dgram_update(rsl_backend *base, rsl_dgram *dgram, rsl_err *err);
+void uring_dgram_remove(rsl_backend *base, rsl_dgram *dgram);
 
 /* uring_send.c */
 void uring_send_batch(rsl_backend *base, rsl_conn **conns, unsigned count,

@@ -51,6 +51,14 @@ uring_want_all(uring_backend *backend)
             uring_want_listener(backend, listener);
         }
     }
+    for (uint32_t i = 0; i < rt->dgrams.cap; i++) {
+        rsl_dgram *dgram = rsl_id_table_at(&rt->dgrams, i);
+
+        if (dgram != NULL) {
+            dgram->io_flags = 0;
+            uring_want_dgram(backend, dgram);
+        }
+    }
 }
 
 static bool
@@ -88,8 +96,8 @@ arm_cancel(uring_backend *backend, uint64_t data)
     return true;
 }
 
-static bool
-arm_poll(uring_backend *backend, int fd, unsigned mask, uint64_t data)
+bool
+uring_arm_poll(uring_backend *backend, int fd, unsigned mask, uint64_t data)
 {
     struct io_uring_sqe *sqe = uring_sqe(backend, URING_OP_NONE, 0);
 
@@ -112,8 +120,8 @@ arm_hangup(uring_backend *backend, rsl_conn *conn)
     if ((conn->io_flags & URING_HANGUP_ARMED) != 0) {
         return true;
     }
-    if (!arm_poll(backend, conn->fd, POLLRDHUP,
-                  uring_data(URING_OP_HANGUP, conn->id))) {
+    if (!uring_arm_poll(backend, conn->fd, POLLRDHUP,
+                        uring_data(URING_OP_HANGUP, conn->id))) {
         return false;
     }
     conn->io_flags |= URING_HANGUP_ARMED;
@@ -140,8 +148,8 @@ arm_conn(uring_backend *backend, rsl_conn *conn)
         conn->io_flags |= URING_CANCELLING;
     }
     if (conn->write_armed && (conn->io_flags & URING_POLLOUT_ARMED) == 0) {
-        if (!arm_poll(backend, conn->fd, POLLOUT,
-                      uring_data(URING_OP_POLLOUT, conn->id))) {
+        if (!uring_arm_poll(backend, conn->fd, POLLOUT,
+                            uring_data(URING_OP_POLLOUT, conn->id))) {
             return false;
         }
         conn->io_flags |= URING_POLLOUT_ARMED;
@@ -187,8 +195,9 @@ arm_own_fds(uring_backend *backend)
         backend->wake_armed = true;
     }
     if (!backend->watch_armed && backend->watches.count > 0) {
-        backend->watch_armed = arm_poll(backend, backend->watch_epfd, POLLIN,
-                                        uring_data(URING_OP_WATCH, 0));
+        backend->watch_armed =
+            uring_arm_poll(backend, backend->watch_epfd, POLLIN,
+                           uring_data(URING_OP_WATCH, 0));
         return backend->watch_armed;
     }
     return true;
@@ -222,7 +231,7 @@ uring_arm(uring_backend *backend)
             all = false;
         }
     }
-    return all;
+    return uring_arm_dgrams(backend) && all;
 }
 
 /* Whether the last completion of `data` is in the ring. */
@@ -241,10 +250,9 @@ cancel_is_done(uring_backend *backend, uint64_t data)
     return false;
 }
 
-/* Cancel operations that are armed; on return the kernel has dropped their
- * references to the file. The cancel itself only marks an operation: its
- * reference is dropped by task work, and so in an enter for events, which may
- * complete other operations as well: those wait for the next collect. [T] */
+/* The cancel itself only marks an operation: its reference is dropped by task
+ * work, and so in an enter for events, which may complete other operations as
+ * well: those wait for the next collect. */
 static void
 cancel_now(uring_backend *backend, const uint64_t *data, unsigned count)
 {
@@ -344,31 +352,34 @@ uring_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err)
     return RSL_OK;
 }
 
-/* Closing a listener may not wait for a later turn: the caller closes the fd
- * next, and expects the port to be free. The runtime thread holds the token
- * for one bounded read and never waits for us, so this ends. */
 void
-uring_listener_remove(rsl_backend *base, rsl_listener *listener)
+uring_cancel_for_close(uring_backend *backend, const uint64_t *data,
+                       unsigned count)
 {
-    uring_backend *backend = uring_of(base);
-    rsl_runtime *rt = base->rt;
-    const uint64_t data = uring_data(URING_OP_ACCEPT, listener->id);
+    rsl_runtime *rt = backend->base.rt;
     bool taken = false;
 
-    rsl_list_remove(&listener->io_link);
-    if ((listener->io_flags & URING_ARMED) == 0) {
-        return;
-    }
-    listener->io_flags = 0;
     while (!rt->has_token && !taken) {
         taken = rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP);
         if (!taken) {
             sched_yield();
         }
     }
-    cancel_now(backend, &data, 1);
+    cancel_now(backend, data, count);
     if (taken) {
         rsl_token_release(&rt->token, RSL_TOKEN_LOOP);
+    }
+}
+
+void
+uring_listener_remove(rsl_backend *base, rsl_listener *listener)
+{
+    const uint64_t data = uring_data(URING_OP_ACCEPT, listener->id);
+
+    rsl_list_remove(&listener->io_link);
+    if ((listener->io_flags & URING_ARMED) != 0) {
+        listener->io_flags = 0;
+        uring_cancel_for_close(uring_of(base), &data, 1);
     }
 }
 

@@ -203,6 +203,14 @@ collector_take(collector *self, const struct io_uring_cqe *cqe)
     case URING_OP_SEND:
         uring_sent(backend, (unsigned)rsl_tag_id(cqe->user_data), cqe->res);
         break;
+    case URING_OP_DGRAM_IN:
+        uring_dgram_polled(backend, rsl_tag_id(cqe->user_data), RSL_WATCH_READ,
+                           self->sink);
+        break;
+    case URING_OP_DGRAM_OUT:
+        uring_dgram_polled(backend, rsl_tag_id(cqe->user_data), RSL_WATCH_WRITE,
+                           self->sink);
+        break;
     case URING_OP_WATCH:
         backend->watch_armed = false;
         self->watch_is_ready = true;

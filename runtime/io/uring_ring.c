@@ -309,6 +309,8 @@ static const rsl_backend_ops uring_ops = {
     .listener_add = uring_listener_add,
     .listener_remove = uring_listener_remove,
     .accept = rsl_sock_accept,
+    .dgram_update = uring_dgram_update,
+    .dgram_remove = uring_dgram_remove,
     .watch_set = uring_watch_set,
     .buffer_return = uring_buffer_return,
 };
@@ -331,6 +333,7 @@ rsl_uring_open(rsl_runtime *rt, rsl_backend **out, rsl_err *err)
     backend->steal_epfd = -1;
     rsl_list_init(&backend->arm_conns);
     rsl_list_init(&backend->arm_listeners);
+    rsl_list_init(&backend->arm_dgrams);
     backend->watch_epfd = epoll_create1(EPOLL_CLOEXEC);
     if (backend->watch_epfd < 0) {
         *err = (rsl_err){.code = errno, .call = "epoll_create1"};

@@ -209,6 +209,10 @@ io_loop_event(io_loop *loop, rsl_event event)
     case RSL_EV_ACCEPTED:
         loop->accepted[loop->accepts++] = (int)event.u.arg;
         break;
+    case RSL_EV_DGRAM:
+        loop->dgram_mask = (unsigned)event.u.arg;
+        loop->dgram_events++;
+        break;
     case RSL_EV_ACCEPT_ERROR:
         loop->accept_errors++;
         loop->accept_error = (int)event.u.arg;

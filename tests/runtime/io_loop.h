@@ -45,6 +45,7 @@ typedef struct io_loop {
     unsigned watch_events[IO_FDS_MAX]; /* by fd */
     unsigned watch_mask[IO_FDS_MAX];   /* the last one */
     unsigned messages;                 /* RSL_EV_CALL */
+    unsigned dgram_events, dgram_mask; /* the last one's mask */
     unsigned collected;                /* events of the last turn's collect */
 } io_loop;
 
