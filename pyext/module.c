@@ -30,6 +30,7 @@ typedef struct asyncio_piece {
 #define PIECE(field, module, name) {offsetof(module_state, field), module, name}
 
 static const asyncio_piece asyncio_pieces[] = {
+    PIECE(Future, "asyncio", "Future"),
     PIECE(tasks_names, "asyncio.tasks", "__dict__"),
     PIECE(futures_names, "asyncio.futures", "__dict__"),
     PIECE(BufferedProtocol, "asyncio", "BufferedProtocol"),

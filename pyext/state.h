@@ -94,6 +94,7 @@ typedef struct module_state {
     PyTypeObject *DatagramTransportType;
 
     /* Borrowed from asyncio and friends, strong references. */
+    PyObject *Future;           /* asyncio.Future: what sock_*() waits for */
     PyObject *tasks_names;      /* of asyncio.tasks: Task can be replaced */
     PyObject *futures_names;    /* of asyncio.futures: Future as well */
     PyObject *BufferedProtocol; /* asyncio.BufferedProtocol */
