@@ -381,7 +381,6 @@ async def test_a_polled_transport_lives_without_references(loop, pipe):
 
 
 @pytest.mark.slow(120)
-@pytest.mark.asyncio_is_worse("another size each time, for its buffers")
 def test_a_thousand_full_pipes_leave_nothing(loop):
     async def cycle():
         reader, writer = os.pipe()

@@ -71,20 +71,6 @@ async def test_send_signal_reaches_the_child(loop):
     await process.stdout.read()
 
 
-async def test_signal_after_the_exit_raises_process_lookup_error(loop):
-    process = await asyncio.create_subprocess_exec("true")
-    await process.wait()
-    for _ in range(3):
-        await asyncio.sleep(0)
-    with pytest.raises(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-
-
-async def test_missing_program_raises_file_not_found(loop):
-    with pytest.raises(FileNotFoundError):
-        await asyncio.create_subprocess_exec("/no/such/program")
-
-
 async def test_many_children_at_once_all_end(loop):
     async def child(number):
         process = await asyncio.create_subprocess_exec(
@@ -112,68 +98,6 @@ async def test_no_zombie_is_left(loop):
     await process.wait()
     with pytest.raises(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)
-
-
-async def test_cwd_and_env_are_passed(loop, tmp_path):
-    process = await asyncio.create_subprocess_exec(
-        "sh", "-c", "pwd; echo $OURS", stdout=PIPE, cwd=tmp_path,
-        env={**os.environ, "OURS": "yes"})
-    out, _ = await process.communicate()
-    assert out.decode().split() == [os.path.realpath(tmp_path), "yes"]
-
-
-async def test_pass_fds_and_close_fds(loop):
-    reader, writer = os.pipe()
-    process = await asyncio.create_subprocess_exec(
-        "sh", "-c", f"echo passed >/dev/fd/{writer}", pass_fds=(writer,))
-    assert await process.wait() == 0
-    os.close(writer)
-    assert os.read(reader, 100) == b"passed\n"
-    os.close(reader)
-
-
-async def test_child_inherits_none_of_the_loops_descriptors(loop):
-    process = await python(
-        "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')"
-        " if int(n) > 2 and os.path.exists('/proc/self/fd/' + n)))",
-        stdout=PIPE, stdin=subprocess.DEVNULL, close_fds=False)
-    out, _ = await process.communicate()
-    inherited = eval(out)
-    assert [fd for fd in inherited
-            if os.path.exists(f"/proc/self/fd/{fd}")
-            and os.get_inheritable(fd) is False] == []
-
-
-async def test_start_new_session_and_umask(loop):
-    process = await python(
-        "import os; print(os.getsid(0) == os.getpid(), oct(os.umask(0)))",
-        stdout=PIPE, start_new_session=True, umask=0o027)
-    assert (await process.communicate())[0] == b"True 0o27\n"
-
-
-async def test_preexec_fn_runs_in_the_child(loop):
-    process = await asyncio.create_subprocess_exec(
-        "sh", "-c", "echo $FROM_PREEXEC", stdout=PIPE,
-        preexec_fn=lambda: os.environ.__setitem__("FROM_PREEXEC", "x"))
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    assert out in (b"\n", b"x\n")
-
-
-async def test_stdio_of_the_child_are_pipes_that_can_be_reopened(loop):
-    process = await asyncio.create_subprocess_exec(
-        "sh", "-c", "cat /dev/stdin > /dev/stdout", stdin=PIPE, stdout=PIPE)
-    out, _ = await asyncio.wait_for(process.communicate(b"reopened"),
-                                    PATIENCE)
-    assert out == b"reopened"
-
-
-@pytest.mark.parametrize("options", [
-    dict(universal_newlines=True), dict(bufsize=1)])
-async def test_text_mode_is_refused(loop, options):
-    with pytest.raises(ValueError):
-        await loop.subprocess_exec(
-            asyncio.SubprocessProtocol, "true", **options)
 
 
 async def test_protocol_callbacks_come_in_order(loop):
