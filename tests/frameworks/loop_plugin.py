@@ -3,13 +3,15 @@
 
 Loaded with `-p loop_plugin`. TEST_LOOP says which loop ("asyncio" changes
 nothing), TEST_REPORT where to write what happened: each test's outcome and how
-many loops of ours were made, which proves that they were really used.
+many loops of ours were made and run, which proves that they were really used.
+TEST_ONLY names a file with the ids of the tests to run, as JSON.
 """
 
 import asyncio
 import asyncio.unix_events
 import json
 import os
+import re
 
 outcomes = {}
 made = {"loops": 0, "turned": 0}
@@ -17,8 +19,9 @@ made = {"loops": 0, "turned": 0}
 
 def replace_asyncios_loop():
     """Whatever makes asyncio's selector loop makes one of ours: the default
-    policy (anyio's runner, asyncio.run, asyncio.new_event_loop) and the class
-    itself (uvicorn's "asyncio" and "auto" loops, subclasses in tests)."""
+    policy (asyncio.run, Runner, asyncio.new_event_loop, and through them the
+    plugins of anyio, pytest-asyncio and aiohttp) and the class itself
+    (uvicorn's "asyncio" and "auto" loops, subclasses in tests)."""
     import rsloop_c
 
     class Loop(rsloop_c.Loop):
@@ -48,15 +51,31 @@ if os.environ["TEST_LOOP"] != "asyncio":
     replace_asyncios_loop()
 
 
+def stable(node):
+    """A test's id without the addresses that some have in their parameters."""
+    return re.sub(r"0x[0-9a-f]{6,}", "0x", node)
+
+
+def pytest_collection_modifyitems(config, items):
+    if "TEST_ONLY" not in os.environ:
+        return
+    with open(os.environ["TEST_ONLY"]) as file:
+        wanted = set(json.load(file))
+    others = [item for item in items if stable(item.nodeid) not in wanted]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if stable(item.nodeid) in wanted]
+
+
 def pytest_runtest_logreport(report):
-    before = outcomes.get(report.nodeid)
+    test = stable(report.nodeid)
+    before = outcomes.get(test)
     if report.failed:
-        outcomes[report.nodeid] = "failed"
+        outcomes[test] = "failed"
     elif report.skipped and before != "failed":
-        outcomes[report.nodeid] = (
+        outcomes[test] = (
             "xfailed" if hasattr(report, "wasxfail") else "skipped")
     elif before is None:
-        outcomes[report.nodeid] = "passed"
+        outcomes[test] = "passed"
 
 
 def pytest_collectreport(report):
