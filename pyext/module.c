@@ -33,7 +33,6 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(Future, "asyncio", "Future"),
     PIECE(tasks_names, "asyncio.tasks", "__dict__"),
     PIECE(futures_names, "asyncio.futures", "__dict__"),
-    PIECE(Future, "asyncio", "Future"),
     PIECE(BufferedProtocol, "asyncio", "BufferedProtocol"),
     PIECE(Protocol, "asyncio", "Protocol"),
     PIECE(TransportSocket, "asyncio.trsock", "TransportSocket"),

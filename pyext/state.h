@@ -97,7 +97,6 @@ typedef struct module_state {
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */
     PyObject *tasks_names;      /* of asyncio.tasks: Task can be replaced */
     PyObject *futures_names;    /* of asyncio.futures: Future as well */
-    PyObject *Future;           /* asyncio.Future at import: sock_*() waits */
     PyObject *BufferedProtocol; /* asyncio.BufferedProtocol */
     PyObject *Protocol;         /* asyncio.Protocol */
     PyObject *TransportSocket;  /* asyncio.trsock.TransportSocket */
