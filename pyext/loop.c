@@ -351,6 +351,19 @@ loop_get_thread_id(LoopObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLong(id);
 }
 
+void
+pyrsl_loop_set_thread(LoopObject *self, unsigned long id)
+{
+    /* Whoever appends to the ready queue of an idle loop has finished. What was
+     * posted until a run's end comes before what is appended afterwards. */
+    Py_BEGIN_CRITICAL_SECTION(self);
+    atomic_store(&self->thread_id, id);
+    if (id == 0 && self->rt != NULL && !rsl_runtime_is_forked(self->rt)) {
+        rsl_runtime_drain(self->rt, &self->sink);
+    }
+    Py_END_CRITICAL_SECTION();
+}
+
 static int
 loop_set_thread_id(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
@@ -361,14 +374,7 @@ loop_set_thread_id(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
             return -1;
         }
     }
-    /* Whoever appends to the ready queue of an idle loop has finished. What was
-     * posted until a run's end comes before what is appended afterwards. */
-    Py_BEGIN_CRITICAL_SECTION(self);
-    atomic_store(&self->thread_id, id);
-    if (id == 0 && self->rt != NULL && !rsl_runtime_is_forked(self->rt)) {
-        rsl_runtime_drain(self->rt, &self->sink);
-    }
-    Py_END_CRITICAL_SECTION();
+    pyrsl_loop_set_thread(self, id);
     return 0;
 }
 
@@ -445,6 +451,7 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         loop_own_methods,
         pyrsl_loop_schedule_methods,
         pyrsl_loop_run_methods,
+        pyrsl_loop_forever_methods,
         pyrsl_loop_net_methods,
         pyrsl_stream_loop_methods,
         pyrsl_datagram_loop_methods,

@@ -76,6 +76,7 @@ extern PyType_Spec pyrsl_loop_spec;
 /* loop.c */
 int pyrsl_loop_check_closed(LoopObject *self); /* -1: RuntimeError set */
 int pyrsl_loop_add_methods(PyTypeObject *type);
+void pyrsl_loop_set_thread(LoopObject *self, unsigned long id); /* 0: none */
 /* `value` is None or a str; RSLOOP_C_BACKEND fills in for None (or NULL). */
 int pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out);
 
@@ -97,7 +98,11 @@ extern PyMethodDef pyrsl_loop_task_methods[];
 
 /* loop_run.c: one turn, or turns until stop; -1 with an exception. */
 int pyrsl_loop_turn(LoopObject *self);
+int pyrsl_loop_run_turns(LoopObject *self);
 extern PyMethodDef pyrsl_loop_run_methods[];
+
+/* loop_forever.c */
+extern PyMethodDef pyrsl_loop_forever_methods[];
 
 /* loop_net.c */
 /* asyncio's _add_reader() and _add_writer() for transports: call the method of

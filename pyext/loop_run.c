@@ -361,25 +361,18 @@ loop_leave(LoopObject *self)
     }
 }
 
-PyDoc_STRVAR(loop_run_turns_doc,
-"_run_turns($self, /)\n--\n\n"
-"Turn until stop() is called: the heart of run_forever().");
-
-static PyObject *
-loop_run_turns(LoopObject *self, PyObject *Py_UNUSED(ignored))
+int
+pyrsl_loop_run_turns(LoopObject *self)
 {
     if (loop_enter(self) < 0) {
-        return NULL;
+        return -1;
     }
     int status;
     do {
         status = pyrsl_loop_turn(self);
     } while (status == 0 && !atomic_load(&self->stopping));
     loop_leave(self);
-    if (status < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return status;
 }
 
 PyDoc_STRVAR(loop_run_once_doc,
@@ -401,8 +394,6 @@ loop_run_once(LoopObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 PyMethodDef pyrsl_loop_run_methods[] = {
-    {"_run_turns", (PyCFunction)(void (*)(void))loop_run_turns, METH_NOARGS,
-     loop_run_turns_doc},
     {"_run_once", (PyCFunction)(void (*)(void))loop_run_once, METH_NOARGS,
      loop_run_once_doc},
     {NULL, NULL, 0, NULL},

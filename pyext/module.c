@@ -48,6 +48,17 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(logger, "asyncio.log", "logger"),
     PIECE(set_result_unless_cancelled, "asyncio.futures",
           "_set_result_unless_cancelled"),
+    PIECE(isfuture, "asyncio", "isfuture"),
+    PIECE(ensure_future, "asyncio", "ensure_future"),
+    PIECE(run_until_complete_cb, "asyncio.base_events",
+          "_run_until_complete_cb"),
+    PIECE(get_running_loop, "asyncio.events", "_get_running_loop"),
+    PIECE(set_running_loop, "asyncio.events", "_set_running_loop"),
+    PIECE(set_wakeup_fd, "signal", "set_wakeup_fd"),
+    PIECE(get_asyncgen_hooks, "sys", "get_asyncgen_hooks"),
+    PIECE(set_asyncgen_hooks, "sys", "set_asyncgen_hooks"),
+    PIECE(get_origin_depth, "sys", "get_coroutine_origin_tracking_depth"),
+    PIECE(set_origin_depth, "sys", "set_coroutine_origin_tracking_depth"),
 };
 
 static int

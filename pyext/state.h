@@ -116,6 +116,17 @@ typedef struct module_state {
     PyObject *empty_tuple;
     PyObject *kwnames_loop;                /* ("loop",) */
     PyObject *set_result_unless_cancelled; /* asyncio.futures' helper */
+    /* What loop_forever.c calls around a run. */
+    PyObject *isfuture;
+    PyObject *ensure_future;
+    PyObject *run_until_complete_cb; /* asyncio.base_events' */
+    PyObject *get_running_loop;      /* asyncio.events', with an underscore */
+    PyObject *set_running_loop;
+    PyObject *set_wakeup_fd;
+    PyObject *get_asyncgen_hooks;
+    PyObject *set_asyncgen_hooks;
+    PyObject *get_origin_depth; /* sys.get_coroutine_origin_tracking_depth */
+    PyObject *set_origin_depth;
 
 #define PYRSL_NAME_FIELD(field, text) PyObject *str_##field;
     PYRSL_NAMES(PYRSL_NAME_FIELD)

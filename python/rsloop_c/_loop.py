@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import selectors
 import signal
-import sys
-import threading
 import weakref
 from asyncio import base_events, constants, events, format_helpers, sslproto
 from asyncio.unix_events import _UnixSelectorEventLoop
@@ -70,8 +68,8 @@ class Loop(
 
     def __init__(self, backend=None):
         self._pidfds = set()
-        self._open_runtime(backend)
         try:
+            self._open_runtime(backend)
             super().__init__(selector=_WatchedFds(self))
         except BaseException:
             self._closed = True
@@ -80,36 +78,6 @@ class Loop(
 
     # --- Running -----------------------------------------------------------
 
-    def run_forever(self):
-        """Run until stop() is called (asyncio.AbstractEventLoop)."""
-        self._check_closed()
-        self._check_running()
-        self._set_coroutine_origin_tracking(self._debug)
-        old_agen_hooks = sys.get_asyncgen_hooks()
-        old_wakeup_fd = None
-        try:
-            self._thread_id = threading.get_ident()
-            sys.set_asyncgen_hooks(
-                firstiter=self._asyncgen_firstiter_hook,
-                finalizer=self._asyncgen_finalizer_hook,
-            )
-            events._set_running_loop(self)
-            old_wakeup_fd = self._watch_signals()
-            if self._has_own_run_once():
-                while True:
-                    self._run_once()
-                    if self._stopping:
-                        break
-            else:
-                self._run_turns()
-        finally:
-            self._stopping = False
-            self._thread_id = None
-            events._set_running_loop(None)
-            self._unwatch_signals(old_wakeup_fd)
-            self._set_coroutine_origin_tracking(False)
-            sys.set_asyncgen_hooks(*old_agen_hooks)
-
     def _has_own_run_once(self):
         """Did a subclass or a test replace _run_once()?"""
         return (
@@ -117,34 +85,13 @@ class Loop(
             or type(self)._run_once is not _core.Loop._run_once
         )
 
-    def _watch_signals(self):
-        """Make signals wake the loop even when another thread takes them.
-
-        Returns the wakeup fd that was set before, None off the main thread.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            return None
-        try:
-            return signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
-        except ValueError:  # a subinterpreter's main thread
-            return None
-
-    def _unwatch_signals(self, old_wakeup_fd):
-        # With handlers of its own the loop keeps the fd, as asyncio does.
-        if old_wakeup_fd is None or (old_wakeup_fd == -1 and self._signal_handlers):
-            return
-        try:
-            signal.set_wakeup_fd(old_wakeup_fd)
-        except (ValueError, OSError):  # closed by its owner meanwhile
-            signal.set_wakeup_fd(-1)
-
     def remove_signal_handler(self, sig):
         """Remove a handler for a signal; True if there was one."""
         removed = super().remove_signal_handler(sig)
         # asyncio gives up the wakeup fd with the last handler; a running loop
         # still needs it to hear of Ctrl-C.
         if removed and not self._signal_handlers and self.is_running():
-            self._watch_signals()
+            signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
         return removed
 
     def close(self):
