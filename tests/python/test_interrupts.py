@@ -53,23 +53,9 @@ def left_behind(loop):
 """
 
 
-def interrupted_child(flavour, code, **names):
-    code = PRELUDE + code
-    for name, value in names.items():
-        code = code.replace(name, repr(value))
-    done = run_python(code, flavour, "-W", "ignore")
-    assert (done.returncode, done.stdout) == (0, "good\n"), done.stderr
-
-
-@pytest.mark.asyncio_is_worse(
-    "a signal between two bytecodes of its run_until_complete() leaves a "
-    "callback behind that stops a later run")
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
-def test_interrupts_at_random_moments_lose_nothing(flavour, seed, debug):
-    """The protocols' methods are C functions, which an interrupt can only
-    precede or follow, so that every byte and callback can be counted."""
-    interrupted_child(flavour, """
+# The protocols' methods are C functions, which an interrupt can only precede or
+# follow, so that every byte and callback can be counted.
+COUNTED = """
 loop = new_event_loop()
 loop.set_debug(DEBUG)
 loop.slow_callback_duration = 60
@@ -137,7 +123,24 @@ assert received == sent
 assert ran == [(number, part) for number in range(200) for part in range(10)]
 assert posted == list(range(200))
 print("good")
-""", SEED=seed, DEBUG=debug)
+"""
+
+
+def interrupted_child(flavour, code, **names):
+    code = PRELUDE + code
+    for name, value in names.items():
+        code = code.replace(name, repr(value))
+    done = run_python(code, flavour, "-W", "ignore")
+    assert (done.returncode, done.stdout) == (0, "good\n"), done.stderr
+
+
+@pytest.mark.asyncio_is_worse(
+    "a signal between two bytecodes of its run_until_complete() leaves a "
+    "callback behind that stops a later run")
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+def test_interrupts_at_random_moments_lose_nothing(flavour, seed, debug):
+    interrupted_child(flavour, COUNTED, SEED=seed, DEBUG=debug)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11),
@@ -201,7 +204,7 @@ for number in range(200):
     once()
 gc.collect()
 after = len(os.listdir("/proc/self/fd"))
-assert after == before, (before, after)
+assert after <= before, (before, after)
 print("good")
 """, SEED=4)
 
