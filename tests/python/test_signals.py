@@ -199,7 +199,7 @@ def test_exception_of_a_python_handler_leaves_run_forever(loop):
 
     before = signal.signal(signal.SIGUSR1, handler)
     killer = threading.Timer(0.01, kill_self)
-    killer.start()
+    loop.call_soon(killer.start)  # on a slow machine it comes at once
     with pytest.raises(Out):
         loop.run_forever()
     killer.join()
