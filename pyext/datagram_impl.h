@@ -61,7 +61,6 @@ typedef struct DatagramTransport {
     PyObject *sock; /* the Python socket that owns the fd; NULL once closed */
     PyObject *address; /* remote_addr, or NULL */
     rsl_dgram *dgram;  /* NULL once closed, also when the loop is */
-    struct DatagramTransport *next, *prev; /* of the loop's that have a dgram */
 
     int fd;     /* [K] asyncio's _sock_fd */
     int family; /* [K] */

@@ -37,17 +37,16 @@ static int
 datagram_attach(DatagramTransport *self)
 {
     LoopObject *loop = self->loop;
+    if (pyrsl_transport_put(loop, self->fd, (PyObject *)self) < 0) {
+        return -1;
+    }
     rsl_status status = rsl_dgram_open(loop->rt, self->fd, self, &self->dgram);
     if (status != RSL_OK) {
         self->dgram = NULL;
+        pyrsl_transport_drop(loop, self->fd, (PyObject *)self);
         pyrsl_raise(status, NULL);
         return -1;
     }
-    self->next = loop->datagrams;
-    if (self->next != NULL) {
-        self->next->prev = self;
-    }
-    loop->datagrams = self;
     return 0;
 }
 
@@ -59,46 +58,13 @@ pyrsl_datagram_detach(DatagramTransport *self)
     }
     rsl_dgram_close(self->dgram);
     self->dgram = NULL;
-    if (self->prev != NULL) {
-        self->prev->next = self->next;
-    } else {
-        self->loop->datagrams = self->next;
-    }
-    if (self->next != NULL) {
-        self->next->prev = self->prev;
-    }
-    self->next = self->prev = NULL;
+    pyrsl_transport_drop(self->loop, self->fd, (PyObject *)self);
     self->reading = false;
     self->writing = false;
     if (self->held) {
         self->held = false;
         Py_DECREF(self);
     }
-}
-
-void
-pyrsl_datagrams_close_all(LoopObject *loop)
-{
-    while (loop->datagrams != NULL) {
-        DatagramTransport *transport = loop->datagrams;
-        Py_INCREF(transport);
-        pyrsl_datagram_detach(transport);
-        Py_DECREF(transport);
-    }
-    pyrsl_address_cache_free(loop->addresses);
-    loop->addresses = NULL;
-}
-
-int
-pyrsl_datagrams_traverse(LoopObject *loop, visitproc visit, void *arg)
-{
-    for (DatagramTransport *transport = loop->datagrams; transport != NULL;
-         transport = transport->next) {
-        if (transport->held) {
-            Py_VISIT((PyObject *)transport);
-        }
-    }
-    return 0;
 }
 
 /* --- Making one --- */
@@ -182,7 +148,8 @@ datagram_open(LoopObject *loop, const datagram_request *request)
         }
     }
     DatagramTransport *self = datagram_alloc(loop, request);
-    if (self == NULL || datagram_attach(self) < 0) {
+    if (self == NULL || pyrsl_transport_check(loop, self->fd, request->sock) < 0
+        || datagram_attach(self) < 0) {
         Py_XDECREF(self);
         return NULL;
     }

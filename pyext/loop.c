@@ -168,7 +168,6 @@ loop_close_native(LoopObject *self)
         return;
     }
     pyrsl_transports_close_all(self);
-    pyrsl_datagrams_close_all(self);
     rsl_runtime_close(self->rt);
     rsl_runtime_drain(self->rt, &self->sink);
     loop_drop_ready(self);
@@ -249,9 +248,6 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
     }
     if (status == 0) {
         status = pyrsl_transports_traverse(self, visit, arg);
-    }
-    if (status == 0) {
-        status = pyrsl_datagrams_traverse(self, visit, arg);
     }
     return status != 0 ? status : pyrsl_loop_net_traverse(self, visit, arg);
 }
@@ -455,6 +451,7 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_loop_net_methods,
         pyrsl_stream_loop_methods,
         pyrsl_datagram_loop_methods,
+        pyrsl_transport_loop_methods,
         pyrsl_accept_loop_methods,
         pyrsl_dns_loop_methods,
         pyrsl_loop_info_methods,

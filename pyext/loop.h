@@ -50,8 +50,7 @@ typedef struct LoopObject {
     struct pyrsl_acceptor *acceptors; /* [L] accept.c's listeners */
     uint8_t *read_scratch; /* [L] where small reads land; made when needed */
     size_t sock_filled;    /* [L] a sock_recv() of so many got them all, or 0 */
-    struct DatagramTransport *datagrams;   /* [L] that know the runtime */
-    struct pyrsl_address_cache *addresses; /* [L] of theirs; made when needed */
+    struct pyrsl_address_cache *addresses; /* [L] of datagrams; or NULL */
 
     bool io_batch; /* [L] the last poll found more than one event */
     struct HandleObject *free_handles; /* [L] dead ones, for reuse */

@@ -106,8 +106,7 @@ sock_may_wait(const sock_try *self)
 {
     LoopObject *loop = self->loop;
     if (atomic_load(&loop->closed)
-        || (self->fd < loop->transport_cap
-            && loop->transports[self->fd] != NULL)) {
+        || pyrsl_transport_at(loop, self->fd) != NULL) {
         return 0;
     }
     PyObject *timeout =

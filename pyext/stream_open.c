@@ -7,52 +7,6 @@
 #include "errors.h"
 #include "stream_impl.h"
 
-/* --- The loop's table of transports by fd --- */
-
-static PyObject *
-table_find(const LoopObject *loop, int fd)
-{
-    return fd >= 0 && fd < loop->transport_cap ? loop->transports[fd] : NULL;
-}
-
-static int
-table_reserve(LoopObject *loop, int fd)
-{
-    if (fd < loop->transport_cap) {
-        return 0;
-    }
-    int cap = loop->transport_cap == 0 ? 16 : loop->transport_cap;
-    while (cap <= fd) {
-        cap = cap > INT_MAX / 2 ? INT_MAX : cap * 2;
-    }
-    PyObject **transports =
-        realloc(loop->transports, (size_t)cap * sizeof(*transports));
-    if (transports == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (int i = loop->transport_cap; i < cap; i++) {
-        transports[i] = NULL;
-    }
-    loop->transports = transports;
-    loop->transport_cap = cap;
-    return 0;
-}
-
-/* asyncio refuses an fd whose transport is open. Ours refuses it until that
- * one has given the fd back: two conns on one fd would mix their streams. */
-static int
-table_check(LoopObject *loop, int fd, PyObject *sock)
-{
-    PyObject *transport = table_find(loop, fd);
-    if (transport == NULL) {
-        return 0;
-    }
-    PyErr_Format(PyExc_RuntimeError,
-                 "File descriptor %R is used by transport %R", sock, transport);
-    return -1;
-}
-
 /* --- Making one --- */
 
 static StreamTransport *
@@ -92,42 +46,23 @@ stream_set_nodelay(const StreamTransport *self)
     (void)setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-/* Somebody closed the fd of `other` behind its back and the kernel has given
- * the number to a new connection. */
-static void
-stream_evict(StreamTransport *other)
-{
-    Py_INCREF(other);
-    pyrsl_stream_detach(other);
-    other->raw_fd = -1;
-    PyObject *exc = pyrsl_os_error(EBADF);
-    if (exc == NULL || pyrsl_stream_force_close(other, exc) < 0) {
-        PyErr_WriteUnraisable((PyObject *)other);
-    }
-    Py_XDECREF(exc);
-    Py_DECREF(other);
-}
-
 /* Open the native side; from here on the fd is the transport's to close. */
 static int
 stream_adopt_fd(StreamTransport *self)
 {
-    if (table_reserve(self->loop, self->fd) < 0) {
+    pyrsl_transport_evict(self->loop, self->fd);
+    if (pyrsl_transport_put(self->loop, self->fd, (PyObject *)self) < 0) {
         return -1;
-    }
-    PyObject *other = table_find(self->loop, self->fd);
-    if (other != NULL) {
-        stream_evict((StreamTransport *)other);
     }
     rsl_status status = rsl_conn_open(self->loop->rt, self->fd,
                                       self->sock != NULL, self, &self->conn);
     if (status != RSL_OK) {
+        pyrsl_transport_drop(self->loop, self->fd, (PyObject *)self);
         self->conn = NULL;
         rsl_err err = {errno, NULL};
         pyrsl_raise(status, &err);
         return -1;
     }
-    self->loop->transports[self->fd] = (PyObject *)self;
     self->state = STREAM_OPEN;
     return 0;
 }
@@ -244,36 +179,16 @@ loop_make_socket_transport(LoopObject *self, PyObject *const *args,
         return NULL;
     }
     request.fd = pyrsl_args_socket_fd(request.sock, self->st->str_fileno);
-    if (request.fd < 0 || table_check(self, request.fd, request.sock) < 0) {
+    if (request.fd < 0
+        || pyrsl_transport_check(self, request.fd, request.sock) < 0) {
         return NULL;
     }
     return loop_open_in_context(self, &request, bound[5]);
-}
-
-PyDoc_STRVAR(loop_transport_for_fd_doc,
-"_transport_for_fd($self, fd, /)\n--\n\n"
-"The stream transport that has this fd, or None.");
-
-static PyObject *
-loop_transport_for_fd(LoopObject *self, PyObject *number)
-{
-    int overflow;
-    long fd = PyLong_AsLongAndOverflow(number, &overflow);
-    if (fd == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    PyObject *transport = NULL;
-    if (overflow == 0 && fd >= 0 && fd <= INT_MAX) {
-        transport = table_find(self, (int)fd);
-    }
-    return Py_NewRef(transport == NULL ? Py_None : transport);
 }
 
 PyMethodDef pyrsl_stream_loop_methods[] = {
     {"_make_socket_transport",
      (PyCFunction)(void (*)(void))loop_make_socket_transport,
      METH_FASTCALL | METH_KEYWORDS, loop_make_socket_transport_doc},
-    {"_transport_for_fd", (PyCFunction)(void (*)(void))loop_transport_for_fd,
-     METH_O, loop_transport_for_fd_doc},
     {NULL, NULL, 0, NULL},
 };

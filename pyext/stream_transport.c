@@ -76,10 +76,7 @@ stream_close_conn(StreamTransport *self, bool lent, PyObject *sock)
     self->conn = NULL;
     self->reading = false;
     self->write_blocked = false;
-    if (self->fd < loop->transport_cap
-        && loop->transports[self->fd] == (PyObject *)self) {
-        loop->transports[self->fd] = NULL;
-    }
+    pyrsl_transport_drop(loop, self->fd, (PyObject *)self);
     self->fd_released = false;
     rsl_conn_close(conn);
     if (lent && !self->fd_released) {
@@ -135,32 +132,6 @@ pyrsl_stream_release(StreamTransport *self)
     }
     self->raw_fd = -1;
     Py_XDECREF(sock);
-}
-
-void
-pyrsl_transports_close_all(LoopObject *loop)
-{
-    pyrsl_acceptors_close_all(loop);
-    for (int fd = 0; fd < loop->transport_cap; fd++) {
-        StreamTransport *transport = (StreamTransport *)loop->transports[fd];
-        if (transport != NULL) {
-            Py_INCREF(transport);
-            pyrsl_stream_detach(transport);
-            Py_DECREF(transport);
-        }
-    }
-}
-
-int
-pyrsl_transports_traverse(LoopObject *loop, visitproc visit, void *arg)
-{
-    for (int fd = 0; fd < loop->transport_cap; fd++) {
-        StreamTransport *transport = (StreamTransport *)loop->transports[fd];
-        if (transport != NULL && transport->held) {
-            Py_VISIT((PyObject *)transport);
-        }
-    }
-    return pyrsl_acceptors_traverse(loop, visit, arg);
 }
 
 /* --- The end --- */

@@ -27,20 +27,13 @@ void pyrsl_event_discard(LoopObject *self, rsl_event event);
 void pyrsl_stream_loan_return(void *loan);
 void pyrsl_stream_conn_closed(void *owner);
 
-/* Loop methods: _make_socket_transport, _start_serving, _transport_for_fd. */
+/* Loop methods: _make_socket_transport, _start_serving. */
 extern PyMethodDef pyrsl_stream_loop_methods[];
 extern PyMethodDef pyrsl_accept_loop_methods[];
 
 /* If `fd` is a listener of this loop, stop it: 1, else 0. Called by
  * _remove_reader(), because CPython's _stop_serving() calls that. */
 int pyrsl_accept_stop_fd(LoopObject *self, int fd);
-
-/* Close every listener and conn of a loop that is being closed or collected. */
-void pyrsl_transports_close_all(LoopObject *self);
-
-/* What the loop keeps alive: transports that read or wait to write, and what
- * its listeners call. */
-int pyrsl_transports_traverse(LoopObject *self, visitproc visit, void *arg);
 
 /* --- Datagrams --- */
 
@@ -52,10 +45,6 @@ PyObject *pyrsl_datagram_event_owner(LoopObject *self, rsl_event event);
 
 /* Loop method: _open_datagram_transport. */
 extern PyMethodDef pyrsl_datagram_loop_methods[];
-
-/* Part with the runtime; as asyncio's, the transports keep their sockets. */
-void pyrsl_datagrams_close_all(LoopObject *self);
-int pyrsl_datagrams_traverse(LoopObject *self, visitproc visit, void *arg);
 
 /* Make st->DatagramTransportType; -1 with ImportError for an asyncio whose
  * layout is unknown. */
@@ -71,6 +60,33 @@ int pyrsl_pipe_types(PyObject *module, module_state *st);
 
 /* Loop methods: _make_read_pipe_transport, _make_write_pipe_transport. */
 extern PyMethodDef pyrsl_pipe_loop_methods[];
+
+/* --- transport_table.c: the loop's transports by fd --- */
+
+/* Borrowed, or NULL. */
+PyObject *pyrsl_transport_at(const LoopObject *loop, int fd);
+
+/* -1 with RuntimeError when the fd of `sock` has a transport. */
+int pyrsl_transport_check(const LoopObject *loop, int fd, PyObject *sock);
+
+/* Enter and leave; the table only borrows. */
+int pyrsl_transport_put(LoopObject *loop, int fd, PyObject *transport);
+void pyrsl_transport_drop(LoopObject *loop, int fd, PyObject *transport);
+
+/* Somebody closed the fd of the transport that is there behind its back, and
+ * the kernel has given the number to a new connection. */
+void pyrsl_transport_evict(LoopObject *loop, int fd);
+
+/* A loop that is being closed or collected: close its listeners, and part its
+ * transports from the runtime; as asyncio's, they keep their sockets. */
+void pyrsl_transports_close_all(LoopObject *loop);
+
+/* What the loop keeps alive: transports that read or wait to write, and what
+ * its listeners call. */
+int pyrsl_transports_traverse(LoopObject *loop, visitproc visit, void *arg);
+
+/* Loop method: _transport_for_fd. */
+extern PyMethodDef pyrsl_transport_loop_methods[];
 
 /* --- transport.c: what all kinds of transport share --- */
 

@@ -44,15 +44,9 @@ class DatagramMixin:
             return super()._make_datagram_transport(
                 sock, protocol, address, waiter, extra
             )
-        self._ensure_fd_no_transport(sock)
         extra = {} if extra is None else extra
         extra["socket"] = trsock.TransportSocket(sock)
         extra["sockname"] = _name_of(sock.getsockname)
         if "peername" not in extra:
             extra["peername"] = _name_of(sock.getpeername)
-        transport = self._open_datagram_transport(
-            sock, protocol, address, waiter, extra
-        )
-        # Where _ensure_fd_no_transport() of asyncio looks.
-        self._transports[sock.fileno()] = transport
-        return transport
+        return self._open_datagram_transport(sock, protocol, address, waiter, extra)
