@@ -98,8 +98,7 @@ pyrsl_acceptors_traverse(LoopObject *loop, visitproc visit, void *arg)
 static int
 accept_failed(LoopObject *loop, PyObject *protocol)
 {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit)
-        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();

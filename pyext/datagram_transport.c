@@ -2,14 +2,8 @@
 /* datagram_transport.c - events, and how a transport ends. */
 #include "datagram_impl.h"
 
+#include "errors.h"
 #include "handle.h"
-
-static inline bool
-exception_leaves_loop(void)
-{
-    return PyErr_ExceptionMatches(PyExc_SystemExit)
-           || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-}
 
 /* --- The end --- */
 
@@ -133,7 +127,7 @@ datagram_report_fatal(DatagramTransport *self, PyObject *exc,
 int
 pyrsl_datagram_fatal(DatagramTransport *self, const char *message)
 {
-    if (exception_leaves_loop()) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
@@ -186,7 +180,7 @@ static int
 datagram_report(DatagramTransport *self, LoopObject *loop, PyObject *context,
                 PyObject *callback_name)
 {
-    if (exception_leaves_loop()) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flow.h"
 
+#include "errors.h"
+
 #define FLOW_HIGH_DEFAULT (64 * 1024)
 
 void
@@ -119,8 +121,7 @@ static int
 flow_failed(LoopObject *loop, PyObject *transport, PyObject *protocol,
             const char *message)
 {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit)
-        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();

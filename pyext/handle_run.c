@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* handle_run.c - a Handle in the ready queue, and out of it: its run. */
+#include "errors.h"
 #include "handle.h"
 
 /* --- In the ready queue --- */
@@ -69,8 +70,7 @@ pyrsl_handle_is_cancelled(const module_state *st, PyObject *handle)
 static int
 handle_failed(LoopObject *loop, PyObject *handle)
 {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit)
-        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();

@@ -9,6 +9,7 @@
 #include <rsl/watch.h>
 
 #include "args.h"
+#include "errors.h"
 
 const pipe_kind pyrsl_pipe_read_kind = {
     .name = "ReadPipeTransport",
@@ -165,8 +166,7 @@ pipe_report(PipeTransport *self, PyObject *exc, const char *message)
 int
 pyrsl_pipe_fatal(PipeTransport *self, const char *message)
 {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit)
-        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();

@@ -47,6 +47,7 @@ static int
 drain_failed(StreamTransport *self, int code)
 {
     self->write_blocked = false;
+    rsl_conn_discard_writes(self->conn);
     PyObject *exc = pyrsl_os_error(code);
     if (exc == NULL) {
         return -1;

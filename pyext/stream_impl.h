@@ -61,12 +61,13 @@ typedef struct StreamTransport {
 
     PyObject *dict;
     PyObject *weakreflist;
-    module_state *st;   /* [K] */
-    rsl_conn *conn;     /* NULL once closed or detached */
-    PyObject *protocol; /* NULL after connection_lost() */
-    PyObject *context;  /* where read callbacks run */
-    PyObject *server;   /* NULL when there is none, or detached */
-    PyObject *sock;     /* the Python socket that owns the fd, or NULL */
+    module_state *st;      /* [K] */
+    rsl_conn *conn;        /* NULL once closed or detached */
+    PyObject *protocol;    /* NULL after connection_lost() */
+    PyObject *context;     /* where read callbacks run */
+    PyObject *server;      /* NULL when there is none, or detached */
+    PyObject *sock;        /* the Python socket that owns the fd, or NULL */
+    PyObject *closed_sock; /* what `sock` was: get_extra_info() still has it */
     PyObject *empty_waiter;
     PyObject *release_handle; /* owned by the ready queue to be: closes `sock`
                                * once the runtime has let go of the fd */

@@ -133,6 +133,9 @@ pyrsl_stream_socket(StreamTransport *self)
     if (self->sock != NULL) {
         return Py_NewRef(self->sock);
     }
+    if (self->closed_sock != NULL) {
+        return Py_NewRef(self->closed_sock);
+    }
     if (self->conn == NULL && self->raw_fd < 0) {
         return info_closed_socket(self);
     }

@@ -87,6 +87,23 @@ read_tell_updated(StreamTransport *self, size_t size)
     return 0;
 }
 
+/* SystemExit or KeyboardInterrupt of eof_received() leaves the loop. In asyncio
+ * the socket stays watched, so that the end is met again at the next turn. */
+static int
+read_repeat_eof(StreamTransport *self)
+{
+    if (self->state != STREAM_OPEN) {
+        return -1;
+    }
+    self->end = STREAM_END_EOF_PENDING;
+    rsl_event event = {.tag =
+                           rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
+    if (self->reading && pyrsl_ready_push(&self->loop->ready, event) < 0) {
+        PyErr_NoMemory();
+    }
+    return -1;
+}
+
 /* eof_received(): its answer decides whether the write side stays open. */
 static int
 read_tell_eof(StreamTransport *self)
@@ -101,6 +118,9 @@ read_tell_eof(StreamTransport *self)
     Py_DECREF(protocol);
     int keep_open = result == NULL ? -1 : PyObject_IsTrue(result);
     Py_XDECREF(result);
+    if (keep_open < 0 && pyrsl_exception_leaves_loop()) {
+        return read_repeat_eof(self);
+    }
     if (keep_open < 0) {
         return pyrsl_stream_fatal(
             self, "Fatal error: protocol.eof_received() call failed.");

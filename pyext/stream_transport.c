@@ -8,13 +8,6 @@
 #include "errors.h"
 #include "handle.h"
 
-static inline bool
-exception_leaves_loop(void)
-{
-    return PyErr_ExceptionMatches(PyExc_SystemExit)
-           || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-}
-
 /* --- The fd and the loop's reference --- */
 
 void
@@ -131,7 +124,9 @@ pyrsl_stream_release(StreamTransport *self)
         close(self->raw_fd);
     }
     self->raw_fd = -1;
-    Py_XDECREF(sock);
+    if (sock != NULL) {
+        Py_XSETREF(self->closed_sock, sock);
+    }
 }
 
 /* --- The end --- */
@@ -239,8 +234,10 @@ stream_schedule_lost(StreamTransport *self, PyObject *exc)
 int
 pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
 {
+    /* What asyncio's write() would have sent by now. */
+    int status = pyrsl_stream_catch_up(self);
     if (self->conn_lost != 0) {
-        return 0;
+        return status;
     }
     if (self->conn != NULL) {
         rsl_conn_discard_writes(self->conn);
@@ -248,7 +245,7 @@ pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
     self->write_blocked = false;
     self->state = STREAM_LOST;
     self->conn_lost = 1;
-    int status = pyrsl_stream_read_end(self);
+    status = pyrsl_stream_read_end(self) < 0 ? -1 : status;
     return stream_schedule_lost(self, exc) < 0 ? -1 : status;
 }
 
@@ -278,7 +275,7 @@ pyrsl_stream_close(StreamTransport *self)
 int
 pyrsl_stream_fatal(StreamTransport *self, const char *message)
 {
-    if (exception_leaves_loop()) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
@@ -348,7 +345,7 @@ stream_dispatch(StreamTransport *self, LoopObject *loop, rsl_event event)
 static int
 stream_report(StreamTransport *self, LoopObject *loop)
 {
-    if (exception_leaves_loop()) {
+    if (pyrsl_exception_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();

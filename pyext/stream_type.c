@@ -17,6 +17,7 @@ stream_traverse(StreamTransport *self, visitproc visit, void *arg)
     Py_VISIT(self->context);
     Py_VISIT(self->server);
     Py_VISIT(self->sock);
+    Py_VISIT(self->closed_sock);
     Py_VISIT(self->empty_waiter);
     return 0;
 }
@@ -31,6 +32,7 @@ stream_clear(StreamTransport *self)
     Py_CLEAR(self->context);
     Py_CLEAR(self->server);
     Py_CLEAR(self->sock);
+    Py_CLEAR(self->closed_sock);
     Py_CLEAR(self->empty_waiter);
     Py_CLEAR(self->loop);
     return 0;
@@ -120,9 +122,7 @@ PyDoc_STRVAR(stream_abort_doc,
 static PyObject *
 stream_abort(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    /* asyncio's write() would have sent what the socket takes. */
-    if (pyrsl_stream_catch_up(self) < 0
-        || pyrsl_stream_force_close(self, NULL) < 0) {
+    if (pyrsl_stream_force_close(self, NULL) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -252,21 +252,49 @@ static const char *const writelines_names[] = {"list_of_data", NULL};
 static const pyrsl_params writelines_params = {"writelines", writelines_names,
                                                1, 1};
 
+#if PY_VERSION_HEX >= 0x030C0000
 /* asyncio's `if not list_of_data`, and a lost connection: 1 when there is
  * nothing more to do. */
 static int
 writelines_settle(StreamTransport *self, PyObject *list_of_data)
 {
+    int truth = PyObject_IsTrue(list_of_data);
+    if (truth <= 0) {
+        return truth < 0 ? -1 : 1;
+    }
     if (!self->st->writelines_drops_first
         || (self->conn_lost == 0 && self->conn != NULL)) {
         return 0;
     }
-    int truth = PyObject_IsTrue(list_of_data);
-    if (truth > 0 && write_dropped(self) < 0) {
-        return -1;
-    }
-    return truth < 0 ? -1 : 1;
+    return write_dropped(self) < 0 ? -1 : 1;
 }
+
+#define writelines_refuse(list_of_data) ((void)0)
+#else
+#define writelines_settle(self, list_of_data) 0
+
+/* A TypeError is set: say it in the words of b"".join(), by which asyncio of
+ * these versions begins. */
+static void
+writelines_refuse(PyObject *list_of_data)
+{
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+        return;
+    }
+    PyObject *raised = PyErr_GetRaisedException();
+    PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *joined = NULL;
+    if (empty != NULL) {
+        joined = PyObject_CallMethod(empty, "join", "O", list_of_data);
+    }
+    if (joined != NULL) {
+        PyErr_SetRaisedException(Py_NewRef(raised));
+    }
+    Py_DECREF(raised);
+    Py_XDECREF(empty);
+    Py_XDECREF(joined);
+}
+#endif
 
 PyDoc_STRVAR(stream_writelines_doc,
 "writelines($self, /, list_of_data)\n--\n\n"
@@ -296,6 +324,7 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
     /* A copy: looking at an item may run code that changes the list. */
     PyObject *items = PySequence_Tuple(list_of_data);
     if (items == NULL) {
+        writelines_refuse(list_of_data);
         return NULL;
     }
     int status = 0;
@@ -303,6 +332,7 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
         status = 0;
     } else if (pyrsl_loop_check_thread(self->loop) < 0
                || writelines_queue(self, items) < 0) {
+        writelines_refuse(items);
         status = -1;
     } else if (self->conn_lost != 0 || self->conn == NULL) {
         status = write_dropped(self);
