@@ -221,15 +221,17 @@ pyrsl_handle_run_method(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyMethodDef handle_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))handle_cancel, METH_NOARGS,
-     handle_cancel_doc},
+    PYRSL_HANDLE_GET_CONTEXT{"cancel",
+                             (PyCFunction)(void (*)(void))handle_cancel,
+                             METH_NOARGS, handle_cancel_doc},
     {"_run", pyrsl_handle_run_method, METH_NOARGS, pyrsl_handle_run_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMethodDef timer_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))timer_cancel, METH_NOARGS,
-     timer_cancel_doc},
+    PYRSL_HANDLE_GET_CONTEXT{"cancel",
+                             (PyCFunction)(void (*)(void))timer_cancel,
+                             METH_NOARGS, timer_cancel_doc},
     {"_run", pyrsl_handle_run_method, METH_NOARGS, pyrsl_handle_run_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -240,6 +242,7 @@ static PyType_Slot handle_slots[] = {
     {Py_tp_traverse, pyrsl_handle_traverse},
     {Py_tp_clear, pyrsl_handle_clear},
     {Py_tp_methods, handle_methods},
+    {Py_tp_getset, pyrsl_handle_getset},
     {0, NULL},
 };
 
@@ -256,12 +259,13 @@ static PyType_Slot timer_slots[] = {
     {Py_tp_traverse, timer_traverse},
     {Py_tp_clear, timer_clear},
     {Py_tp_methods, timer_methods},
+    {Py_tp_getset, pyrsl_handle_getset},
     {0, NULL},
 };
 
 static PyType_Spec handle_spec = {
     .name = "rsloop_c._core.Handle",
-    .basicsize = sizeof(HandleObject),
+    .basicsize = sizeof(PlainHandleObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
              | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = handle_slots,
@@ -372,7 +376,10 @@ static PyObject *
 handle_make(LoopObject *loop, PyTypeObject *type, PyObject *callback,
             PyObject *args, PyObject *context)
 {
-    context = context == NULL ? PyContext_CopyCurrent() : Py_NewRef(context);
+    bool shared = false;
+    context = context == NULL
+                  ? pyrsl_contexts_of_now(&loop->contexts, loop->st, &shared)
+                  : Py_NewRef(context);
     if (context == NULL) {
         Py_DECREF(args);
         return NULL;
@@ -391,6 +398,7 @@ handle_make(LoopObject *loop, PyTypeObject *type, PyObject *callback,
     self->callback = Py_NewRef(callback);
     self->cancelled = Py_NewRef(Py_False);
     self->context = context;
+    *pyrsl_handle_shares(self) = shared;
     self->loop = Py_NewRef(loop);
     self->repr = Py_NewRef(Py_None);
     self->source_traceback = NULL;

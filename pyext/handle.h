@@ -26,6 +26,11 @@ typedef struct HandleObject {
 #endif
 } HandleObject;
 
+typedef struct PlainHandleObject {
+    HandleObject handle;
+    uintptr_t shares; /* see pyrsl_handle_shares() */
+} PlainHandleObject;
+
 #define TIMER_NOT_QUEUED SIZE_MAX
 
 /* asyncio.TimerHandle adds _scheduled and _when; the rest is ours. */
@@ -34,6 +39,7 @@ typedef struct TimerHandleObject {
     PyObject *scheduled;
     PyObject *when;
     size_t place; /* [L] index in the heap, or TIMER_NOT_QUEUED */
+    uintptr_t shares;
 } TimerHandleObject;
 
 /* Make the types; -1 with ImportError where asyncio's layout is unknown. */
@@ -76,6 +82,29 @@ pyrsl_handle_is_ours(const module_state *st, PyObject *handle)
 }
 
 /* --- For the types that build on HandleObject --- */
+
+/* Whether the context is a snapshot that other handles have too (contexts.h).
+ * It is the last field of each of our types. */
+static inline uintptr_t *
+pyrsl_handle_shares(HandleObject *self)
+{
+    Py_ssize_t size = Py_TYPE(self)->tp_basicsize;
+    return (uintptr_t *)(void *)((char *)self + size - sizeof(uintptr_t));
+}
+
+/* End the sharing: the handle gets a copy. -1 with MemoryError. */
+int pyrsl_handle_own_context(HandleObject *self);
+
+extern PyGetSetDef pyrsl_handle_getset[];
+#if PY_VERSION_HEX >= 0x030C0000
+#define PYRSL_HANDLE_GET_CONTEXT                           \
+    {"get_context", pyrsl_handle_get_context, METH_NOARGS, \
+     pyrsl_handle_get_context_doc},
+PyObject *pyrsl_handle_get_context(PyObject *self, PyObject *ignored);
+extern const char pyrsl_handle_get_context_doc[];
+#else
+#define PYRSL_HANDLE_GET_CONTEXT /* asyncio has it from 3.12 on */
+#endif
 
 typedef struct pyrsl_slot_place {
     const char *name; /* NULL ends a table */

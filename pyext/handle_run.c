@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* handle_run.c - a Handle in the ready queue, and out of it: its run. */
+/* handle_run.c - a Handle in the ready queue, its context, its run. */
 #include "errors.h"
 #include "handle.h"
 
@@ -49,6 +49,62 @@ pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
                : 0;
 }
 #endif
+
+/* --- The context --- */
+
+int
+pyrsl_handle_own_context(HandleObject *self)
+{
+    uintptr_t *shares = pyrsl_handle_shares(self);
+    if (*shares == 0) {
+        return 0;
+    }
+    PyObject *copy = PyContext_Copy(self->context);
+    if (copy == NULL) {
+        return -1;
+    }
+    if (*shares != 0) { /* no finalizer did it meanwhile */
+        *shares = 0;
+        Py_SETREF(self->context, copy);
+    } else {
+        Py_DECREF(copy);
+    }
+    return 0;
+}
+
+static PyObject *
+handle_get_context(PyObject *object, void *Py_UNUSED(closure))
+{
+    HandleObject *self = (HandleObject *)object;
+    if (pyrsl_handle_own_context(self) < 0) {
+        return NULL;
+    }
+    if (self->context == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_context");
+        return NULL;
+    }
+    return Py_NewRef(self->context);
+}
+
+/* In front of asyncio's slot, which would show what is shared. */
+PyGetSetDef pyrsl_handle_getset[] = {
+    {"_context", handle_get_context, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#if PY_VERSION_HEX >= 0x030C0000
+const char pyrsl_handle_get_context_doc[] =
+    PyDoc_STR("get_context($self, /)\n--\n\n"
+              "The context that the callback runs in.");
+
+PyObject *
+pyrsl_handle_get_context(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return handle_get_context(self, NULL);
+}
+#endif
+
+/* --- The run --- */
 
 int
 pyrsl_handle_is_cancelled(const module_state *st, PyObject *handle)
@@ -110,10 +166,45 @@ pyrsl_handle_run(LoopObject *loop, PyObject *object)
     return pyrsl_handle_run_plain(loop, object);
 }
 
+/* Whoever else has the handle may ask for its context: it has one of its own
+ * then. Else it runs in a borrowed one, and keeps that only if it fails, for
+ * the report is made in the handle's context. */
+static int
+handle_run_sharing(LoopObject *loop, HandleObject *self)
+{
+    PyObject *context = pyrsl_contexts_take(&loop->contexts, self->context);
+    if (context == NULL) {
+        return handle_failed(loop, (PyObject *)self);
+    }
+    self->context = NULL;
+    *pyrsl_handle_shares(self) = 0;
+    PyObject *callback = Py_NewRef(self->callback);
+    PyObject *args = Py_NewRef(self->args);
+    PyObject *result = handle_call(callback, args, context);
+    Py_DECREF(callback);
+    Py_DECREF(args);
+    if (result == NULL) {
+        self->context = context;
+        return handle_failed(loop, (PyObject *)self);
+    }
+    Py_DECREF(result);
+    pyrsl_contexts_give(&loop->contexts, context);
+    return 0;
+}
+
 int
 pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
 {
     HandleObject *self = (HandleObject *)object;
+    if (*pyrsl_handle_shares(self) != 0) {
+        if (Py_REFCNT(object) == 1) {
+            return self->cancelled == Py_False ? handle_run_sharing(loop, self)
+                                               : 0;
+        }
+        if (pyrsl_handle_own_context(self) < 0) {
+            return handle_failed(loop, object);
+        }
+    }
     PyObject *callback, *args, *context;
     bool live;
     Py_BEGIN_CRITICAL_SECTION(self);

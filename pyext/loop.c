@@ -164,16 +164,16 @@ loop_drop_ready(LoopObject *self)
 static void
 loop_close_native(LoopObject *self)
 {
-    if (self->rt == NULL) {
-        return;
+    if (self->rt != NULL) {
+        pyrsl_transports_close_all(self);
+        rsl_runtime_close(self->rt);
+        rsl_runtime_drain(self->rt, &self->sink);
+        loop_drop_ready(self);
+        pyrsl_loop_net_clear(self);
+        self->waits.count = 0;
+        pyrsl_timers_clear(&self->timers);
     }
-    pyrsl_transports_close_all(self);
-    rsl_runtime_close(self->rt);
-    rsl_runtime_drain(self->rt, &self->sink);
-    loop_drop_ready(self);
-    pyrsl_loop_net_clear(self);
-    self->waits.count = 0;
-    pyrsl_timers_clear(&self->timers);
+    pyrsl_contexts_clear(&self->contexts);
 }
 
 PyDoc_STRVAR(loop_close_runtime_doc,
@@ -242,7 +242,10 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
             }
         }
     }
-    int status = pyrsl_dns_traverse(self, visit, arg);
+    int status = pyrsl_contexts_traverse(&self->contexts, visit, arg);
+    if (status == 0) {
+        status = pyrsl_dns_traverse(self, visit, arg);
+    }
     if (status == 0) {
         status = pyrsl_timers_traverse(&self->timers, visit, arg);
     }

@@ -14,6 +14,7 @@
 
 #include <rsl/runtime.h>
 
+#include "contexts.h"
 #include "pycompat.h"
 #include "ready.h"
 #include "state.h"
@@ -52,7 +53,8 @@ typedef struct LoopObject {
     size_t sock_filled;    /* [L] a sock_recv() of so many got them all, or 0 */
     struct pyrsl_address_cache *addresses; /* [L] of datagrams; or NULL */
 
-    bool io_batch; /* [L] the last poll found more than one event */
+    pyrsl_contexts contexts; /* for Handles; strangers under the GIL too */
+    bool io_batch;           /* [L] the last poll found more than one event */
     struct HandleObject *free_handles; /* [L] dead ones, for reuse */
     unsigned free_handle_count;
 

@@ -104,6 +104,10 @@ loop_wait(LoopObject *self)
 static int
 loop_poll(LoopObject *self)
 {
+    if (self->ready.count == 0) {
+        /* A loop that sleeps keeps nobody's values alive. */
+        pyrsl_contexts_clear(&self->contexts);
+    }
     rsl_runtime_drain(self->rt, &self->sink);
     int status;
     if (rsl_runtime_acquire(self->rt, &self->sink) == RSL_OK) {
@@ -356,6 +360,7 @@ loop_leave(LoopObject *self)
     PyObject *exc = PyErr_GetRaisedException();
     rsl_runtime_leave(self->rt);
     rsl_runtime_drain(self->rt, &self->sink);
+    pyrsl_contexts_clear(&self->contexts);
     if (exc != NULL) {
         PyErr_SetRaisedException(exc);
     }

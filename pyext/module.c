@@ -106,7 +106,7 @@ module_types(PyObject *module, module_state *st)
 {
     st->LoopType = module_type(module, &pyrsl_loop_spec, NULL);
     if (st->LoopType == NULL || pyrsl_loop_add_methods(st->LoopType) < 0
-        || pyrsl_handle_types(module, st) < 0) {
+        || pyrsl_contexts_probe(st) < 0 || pyrsl_handle_types(module, st) < 0) {
         return -1;
     }
     st->StreamTransportType = pyrsl_type_on(

@@ -18,6 +18,7 @@ typedef struct ThreadSafeHandleObject {
     /* [A] the thread that runs the callback, or 0. Set under the handle's
      * critical section, in which cancel() reads it: one of both is first. */
     atomic_ulong running;
+    uintptr_t shares;
 } ThreadSafeHandleObject;
 
 /* Waiting is rare, so all handles of the process share one place for it. */
@@ -116,8 +117,9 @@ pyrsl_threadsafe_handle_run(LoopObject *loop, PyObject *object)
 }
 
 static PyMethodDef threadsafe_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))threadsafe_cancel, METH_NOARGS,
-     threadsafe_cancel_doc},
+    PYRSL_HANDLE_GET_CONTEXT{"cancel",
+                             (PyCFunction)(void (*)(void))threadsafe_cancel,
+                             METH_NOARGS, threadsafe_cancel_doc},
     {"cancelled", (PyCFunction)(void (*)(void))threadsafe_cancelled,
      METH_NOARGS, threadsafe_cancelled_doc},
     {"_run", pyrsl_handle_run_method, METH_NOARGS, pyrsl_handle_run_doc},
@@ -130,6 +132,7 @@ static PyType_Slot threadsafe_slots[] = {
     {Py_tp_traverse, pyrsl_handle_traverse},
     {Py_tp_clear, pyrsl_handle_clear},
     {Py_tp_methods, threadsafe_methods},
+    {Py_tp_getset, pyrsl_handle_getset},
     {0, NULL},
 };
 

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* contexts.h - the contexts that callbacks run in.
+ *
+ * Role:    call_soon() promises each callback a copy of the context that it is
+ *          called in. What a context holds is an immutable map. As long as the
+ *          current one holds the same map, callbacks share one snapshot of it,
+ *          which nobody enters; each gets a copy of its own when it runs, or
+ *          when somebody asks. So a hundred thousand pending callbacks are not
+ *          a hundred thousand contexts for the garbage collector to look at.
+ * Thread:  any that holds the GIL. Free-threaded builds copy each time.
+ * Memory:  pyrsl_contexts_clear() drops both; values live as long as they would
+ *          with asyncio, or until the loop sleeps. */
+#ifndef PYRSL_CONTEXTS_H
+#define PYRSL_CONTEXTS_H
+
+#include <stdbool.h>
+
+#include "state.h"
+
+typedef struct pyrsl_contexts {
+    PyObject *snapshot; /* never entered, never shown; or NULL */
+    PyObject *spare;    /* that a callback ran in, ours alone; or NULL */
+} pyrsl_contexts;
+
+/* At import: learn whether this Python's contexts are known well enough. -1
+ * with an exception. */
+int pyrsl_contexts_probe(module_state *st);
+
+/* A copy of the current context, or with `*out_shared` a snapshot of it. A new
+ * reference; NULL with MemoryError. */
+PyObject *pyrsl_contexts_of_now(pyrsl_contexts *self, const module_state *st,
+                                bool *out_shared);
+
+/* A context to run in that holds what `snapshot` does. Adopts `snapshot`; NULL
+ * with MemoryError. */
+PyObject *pyrsl_contexts_take(pyrsl_contexts *self, PyObject *snapshot);
+
+/* Takes back what pyrsl_contexts_take() gave. */
+void pyrsl_contexts_give(pyrsl_contexts *self, PyObject *context);
+
+void pyrsl_contexts_clear(pyrsl_contexts *self);
+int pyrsl_contexts_traverse(pyrsl_contexts *self, visitproc visit, void *arg);
+
+#endif
