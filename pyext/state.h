@@ -110,7 +110,7 @@ typedef struct module_state {
     PyObject *raw_socket_type; /* _socket.socket, its base */
     PyObject *extract_stack;   /* format_helpers.extract_stack */
     PyObject *logger;          /* asyncio.log.logger */
-    bool contexts_known; /* contexts.c can compare them */
+    bool contexts_known;       /* contexts.c can compare them */
     /* Newer asyncios' writelines() drops what is written to a lost connection
      * before it looks at the pieces. */
     bool writelines_drops_first;
