@@ -166,6 +166,12 @@ pyrsl_handle_run(LoopObject *loop, PyObject *object)
     return pyrsl_handle_run_plain(loop, object);
 }
 
+static bool
+handle_is_live(const HandleObject *self)
+{
+    return self->cancelled == Py_False && PyTuple_CheckExact(self->args);
+}
+
 /* Whoever else has the handle may ask for its context: it has one of its own
  * then. Else it runs in a borrowed one, and keeps that only if it fails, for
  * the report is made in the handle's context. */
@@ -198,8 +204,7 @@ pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
     HandleObject *self = (HandleObject *)object;
     if (*pyrsl_handle_shares(self) != 0) {
         if (Py_REFCNT(object) == 1) {
-            return self->cancelled == Py_False ? handle_run_sharing(loop, self)
-                                               : 0;
+            return handle_is_live(self) ? handle_run_sharing(loop, self) : 0;
         }
         if (pyrsl_handle_own_context(self) < 0) {
             return handle_failed(loop, object);
@@ -208,7 +213,7 @@ pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
     PyObject *callback, *args, *context;
     bool live;
     Py_BEGIN_CRITICAL_SECTION(self);
-    live = self->cancelled == Py_False && PyTuple_CheckExact(self->args);
+    live = handle_is_live(self);
     callback = Py_NewRef(self->callback);
     args = Py_NewRef(self->args);
     context = Py_NewRef(self->context);
