@@ -85,13 +85,16 @@ class Run:
         self.loop = loop
         self.patient = patient
         self.log = []
+        self.news = 0
         loop.set_exception_handler(self._on_report)
 
     def note(self, *entry):
+        self.news += 1
         self.log.append(entry)
 
     def note_data(self, who, data):
         """Pieces of a stream that follow one another are one piece."""
+        self.news += 1
         if self.log and self.log[-1][:2] == (who, "data"):
             data = self.log.pop()[2] + data
         self.log.append((who, "data", data))
@@ -118,8 +121,8 @@ class Run:
         since = self.loop.time()
         while True:
             await asyncio.sleep(0.0005 if self.patient else 0)
-            if len(self.log) != seen:
-                quiet, seen, since = 0, len(self.log), self.loop.time()
+            if self.news != seen:
+                quiet, seen, since = 0, self.news, self.loop.time()
             quiet += 1
             if quiet >= QUICK_TURNS and (
                     not self.patient
