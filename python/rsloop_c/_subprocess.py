@@ -120,7 +120,9 @@ class SubprocessMixin:
     def _wait_for_child(self, pid, transp):
         returncode = _exit_code(pid, transp)
         try:
-            self._child_watcher_callback(pid, returncode, transp)
+            self.call_soon_threadsafe(
+                self._child_watcher_callback, pid, returncode, transp
+            )
         except RuntimeError:
             logger.warning("Loop %r that handles pid %r is closed", self, pid)
 
