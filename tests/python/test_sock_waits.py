@@ -10,8 +10,17 @@ import sys
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, recv_exactly, reset, run, settle,
-                     tcp_socket_pair, turns, until)
+from support import (
+    LOOPBACK,
+    PATIENCE,
+    recv_exactly,
+    reset,
+    run,
+    settle,
+    tcp_socket_pair,
+    turns,
+    until,
+)
 
 
 @pytest.fixture
