@@ -3,6 +3,7 @@
 #include "stream_impl.h"
 
 #include <stddef.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "errors.h"
@@ -167,6 +168,17 @@ stream_fail_waiter(StreamTransport *self)
     return status;
 }
 
+/* A sendfile sends by a dup of the fd (Loop._sendfile_native()), which closing
+ * ours would leave to send on: it ends with the connection. */
+static void
+stream_end_sendfile(StreamTransport *self)
+{
+    if (self->empty_waiter != NULL && self->conn != NULL) {
+        /* ENOTCONN: the peer has ended it. */
+        (void)shutdown(rsl_conn_fd(self->conn), SHUT_RDWR);
+    }
+}
+
 int
 pyrsl_stream_lose(StreamTransport *self, PyObject *exc)
 {
@@ -185,6 +197,7 @@ pyrsl_stream_lose(StreamTransport *self, PyObject *exc)
     Py_XDECREF(result);
     Py_DECREF(protocol);
 
+    stream_end_sendfile(self);
     pyrsl_stream_release(self);
     int status = stream_detach_server(self);
     if (status == 0) {

@@ -177,17 +177,20 @@ class Loop(
         return ssl_protocol._app_transport
 
     async def _sendfile_native(self, transp, file, offset, count):
+        drained = transp._make_empty_waiter()  # refuses a second sendfile
         resume_reading = transp.is_reading()
         transp.pause_reading()
-        await transp._make_empty_waiter()
-        # The transport's fd belongs to the C side; readiness of a duplicate
-        # can be watched beside it.
-        sock = transp._sock.dup()
+        sock = None
         try:
+            await drained
+            # The transport's fd belongs to the C side; readiness of a duplicate
+            # can be watched beside it.
+            sock = transp._sock.dup()
             return await self.sock_sendfile(sock, file, offset, count, fallback=False)
         finally:
-            self._remove_writer(sock.fileno())
-            sock.close()
+            if sock is not None:
+                self._remove_writer(sock.fileno())
+                sock.close()
             transp._reset_empty_waiter()
             if resume_reading:
                 transp.resume_reading()
