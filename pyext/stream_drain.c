@@ -151,24 +151,17 @@ drain_progressed(StreamTransport *self)
     return self->eof && !self->eof_sent ? drain_shutdown(self) : 0;
 }
 
-int
-pyrsl_stream_on_writable(StreamTransport *self)
+typedef int (*drain_body)(StreamTransport *self, int code);
+
+static int
+drain_writable(StreamTransport *self, int Py_UNUSED(code))
 {
-    if (self->conn_lost != 0) {
-        return 0;
-    }
-    if (pyrsl_stream_flush(self) < 0) {
-        return -1;
-    }
-    return drain_progressed(self);
+    return pyrsl_stream_flush(self) < 0 ? -1 : drain_progressed(self);
 }
 
-int
-pyrsl_stream_on_sent(StreamTransport *self, int code)
+static int
+drain_sent(StreamTransport *self, int code)
 {
-    if (self->conn_lost != 0) {
-        return 0;
-    }
     if (code != 0) {
         return drain_failed(self, code);
     }
@@ -176,6 +169,35 @@ pyrsl_stream_on_sent(StreamTransport *self, int code)
         self->write_blocked = false;
     }
     return drain_progressed(self);
+}
+
+/* Callbacks run where the reader's do, as in asyncio from 3.15 on; before, it
+ * takes the context of the write() that had to wait. */
+static int
+drain_in_context(StreamTransport *self, drain_body body, int code)
+{
+    if (self->conn_lost != 0) {
+        return 0;
+    }
+    PyObject *context = Py_NewRef(self->context);
+    int status = PyContext_Enter(context);
+    if (status == 0) {
+        status = pyrsl_context_leave(context, body(self, code));
+    }
+    Py_DECREF(context);
+    return status;
+}
+
+int
+pyrsl_stream_on_writable(StreamTransport *self)
+{
+    return drain_in_context(self, drain_writable, 0);
+}
+
+int
+pyrsl_stream_on_sent(StreamTransport *self, int code)
+{
+    return drain_in_context(self, drain_sent, code);
 }
 
 /* --- Methods --- */

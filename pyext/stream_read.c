@@ -245,14 +245,7 @@ read_in_context(StreamTransport *self, read_body body, read_news *news)
     PyObject *context = Py_NewRef(self->context);
     int status = PyContext_Enter(context);
     if (status == 0) {
-        status = body(self, loop, news);
-        PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
-        if (PyContext_Exit(context) < 0) {
-            status = -1;
-        }
-        if (raised != NULL) {
-            PyErr_SetRaisedException(raised);
-        }
+        status = pyrsl_context_leave(context, body(self, loop, news));
     } else {
         Py_XDECREF(news->data);
         rsl_chunk_release(loop->rt, news->chain);

@@ -13,6 +13,19 @@ pyrsl_transport_scratch(LoopObject *loop)
 }
 
 int
+pyrsl_context_leave(PyObject *context, int status)
+{
+    PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
+    if (PyContext_Exit(context) < 0) {
+        status = -1;
+    }
+    if (raised != NULL) {
+        PyErr_SetRaisedException(raised);
+    }
+    return status;
+}
+
+int
 pyrsl_transport_call_soon(LoopObject *loop, PyObject *object, PyObject *name,
                           PyObject *args)
 {

@@ -97,6 +97,10 @@ extern PyMethodDef pyrsl_transport_loop_methods[];
  * to an object of their size. NULL without an exception when memory is out. */
 uint8_t *pyrsl_transport_scratch(LoopObject *loop);
 
+/* Leave a context that was entered; the exception that goes with a `status` of
+ * -1 survives. Returns `status`, or -1. */
+int pyrsl_context_leave(PyObject *context, int status);
+
 /* loop.call_soon(object.name, *args) */
 int pyrsl_transport_call_soon(LoopObject *loop, PyObject *object,
                               PyObject *name, PyObject *args);

@@ -12,8 +12,8 @@ import sys
 import threading
 
 import pytest
-from support import (LOOPBACK, PATIENCE, BufferedRecorder, reset,
-                     tcp_socket_pair, turns)
+
+from support import LOOPBACK, PATIENCE, BufferedRecorder, reset, tcp_socket_pair, turns
 
 
 class Lost(asyncio.Protocol):

@@ -198,3 +198,142 @@ def test_protocol_made_by_create_connection_sees_the_callers_context(loop):
     loop.run_until_complete(main())
     assert seen == [("made", "the caller's"), ("data", "the caller's"),
                     ("lost", "the caller's")]
+
+
+@pytest.fixture
+def seen_by():
+    """seen_by(cls) makes a protocol class that notes each callback with the
+    value that the variable has in it."""
+    notes = []
+
+    def wrap(cls):
+        def noting(name):
+            method = getattr(cls, name, None)
+
+            def callback(self, *args):
+                notes.append((name, variable.get()))
+                return method(self, *args) if method else None
+            return callback
+
+        names = ("connection_made", "data_received", "eof_received",
+                 "pause_writing", "resume_writing", "connection_lost",
+                 "datagram_received", "error_received", "pipe_data_received",
+                 "pipe_connection_lost", "process_exited")
+        return type("Noting", (cls,), {
+            name: noting(name) for name in names
+            if hasattr(cls, name)})
+
+    wrap.notes = notes
+    return wrap
+
+
+def test_flow_control_and_the_end_run_in_the_makers_context(
+        loop, flavour, seen_by):
+    from support import Recorder, recv_until_eof, tcp_socket_pair
+
+    async def main():
+        ours, peer = tcp_socket_pair()
+        variable.set("the maker's")
+        transport, protocol = await loop.create_connection(
+            seen_by(Recorder), sock=ours)
+        await asyncio.create_task(other_context(transport, peer))
+        await protocol.lost
+        peer.close()
+
+    async def other_context(transport, peer):
+        variable.set("the writer's")
+        transport.write(bytes(8 << 20))
+        reading = loop.create_task(recv_until_eof(peer))
+        peer.shutdown(socket.SHUT_WR)
+        await reading
+
+    loop.run_until_complete(main())
+    names = [name for name, _ in seen_by.notes]
+    assert names == ["connection_made", "pause_writing", "eof_received",
+                     "resume_writing", "connection_lost"]
+    values = dict(seen_by.notes)
+    # It comes inside of the write() that was too much.
+    assert values.pop("pause_writing") == "the writer's"
+    # Until 3.15 asyncio runs what follows from a write() that had to wait in
+    # the context of that write().
+    if not flavour.ours:
+        del values["resume_writing"], values["connection_lost"]
+    assert set(values.values()) == {"the maker's"}
+
+
+def test_protocols_of_a_server_run_in_the_context_it_was_started_in(
+        loop, seen_by):
+    from support import Accepting, Echo, Recorder
+
+    async def main():
+        accepting = Accepting(seen_by(Echo))
+        variable.set("the server's")
+        server = await loop.create_server(accepting, "127.0.0.1", 0)
+        variable.set("the client's")
+        transport, client = await loop.create_connection(
+            Recorder, *server.sockets[0].getsockname())
+        transport.write(b"x")
+        await client.received(1)
+        transport.close()
+        await accepting.all_lost()
+        server.close()
+        await server.wait_closed()
+
+    loop.run_until_complete(main())
+    assert {value for _, value in seen_by.notes} == {"the server's"}
+    assert {"connection_made", "data_received", "connection_lost"} <= {
+        name for name, _ in seen_by.notes}
+
+
+def test_datagrams_run_in_the_makers_context(loop, seen_by):
+    class Datagrams(asyncio.DatagramProtocol):
+        def __init__(self):
+            self.read, self.lost = loop.create_future(), loop.create_future()
+
+        def datagram_received(self, data, address):
+            self.read.set_result(data)
+
+        def connection_lost(self, exc):
+            self.lost.set_result(exc)
+
+    async def main():
+        variable.set("the maker's")
+        transport, protocol = await loop.create_datagram_endpoint(
+            seen_by(Datagrams), local_addr=("127.0.0.1", 0))
+
+        async def other_context():
+            variable.set("the sender's")
+            with socket.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"x", transport.get_extra_info("sockname"))
+            await protocol.read
+
+        await asyncio.create_task(other_context())
+        transport.close()
+        await protocol.lost
+
+    loop.run_until_complete(main())
+    assert seen_by.notes == [(name, "the maker's") for name in (
+        "connection_made", "datagram_received", "connection_lost")]
+
+
+def test_subprocess_protocols_run_in_the_makers_context(loop, seen_by):
+    class Process(asyncio.SubprocessProtocol):
+        def __init__(self):
+            self.lost = loop.create_future()
+
+        def connection_lost(self, exc):
+            self.lost.set_result(exc)
+
+    async def main():
+        variable.set("the maker's")
+        transport, protocol = await loop.subprocess_exec(
+            seen_by(Process), "/bin/echo", "x", stdin=None, stderr=None)
+        variable.set("afterwards")
+        await protocol.lost
+        transport.close()
+
+    loop.run_until_complete(main())
+    assert {name for name, _ in seen_by.notes} == {
+        "connection_made", "pipe_data_received", "pipe_connection_lost",
+        "process_exited", "connection_lost"}
+    assert {value for _, value in seen_by.notes} == {"the maker's"}

@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+from support import PATIENCE
+
 
 @pytest.mark.parametrize("host, port, options", [
     ("127.0.0.1", 80, {}),
@@ -130,3 +132,26 @@ async def test_getaddrinfo_patched_on_the_loop_is_used_by_create_connection(
     await protocol.lost
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.asyncio_is_worse("it looks names up in the default executor")
+async def test_look_ups_do_not_wait_for_the_executor(loop):
+    """A pool that is busy with something else delays no connection."""
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+    release = threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, release.wait)
+    try:
+        assert await asyncio.wait_for(loop.getaddrinfo("localhost", 80), PATIENCE)
+        assert await asyncio.wait_for(
+            loop.getnameinfo(("127.0.0.1", 80)), PATIENCE)
+    finally:
+        release.set()
+        await busy
+
+
+@pytest.mark.parametrize("host", ["fe80::1%lo", "::1%1"])
+async def test_scope_of_a_numeric_address_is_kept(loop, host):
+    assert await loop.getaddrinfo(host, 80, type=socket.SOCK_STREAM) == \
+        socket.getaddrinfo(host, 80, type=socket.SOCK_STREAM)

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import warnings
 
@@ -194,10 +195,127 @@ if __name__ == "__main__":
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
 """.replace("METHOD", repr(method)))
-    import subprocess
     done = subprocess.run(
         [sys.executable, str(script)], text=True, timeout=30,
         env={**os.environ, **flavour.environment(),
              "PYTHONPATH": os.path.dirname(os.path.abspath(__file__))},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.stdout == "[0, 2, 4, 6]\n", done.stderr
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_process_pool_works_from_a_running_loop(flavour, method, tmp_path):
+    """run_in_executor() with processes, while the loop serves connections."""
+    script = tmp_path / "script.py"
+    script.write_text("""
+import asyncio, multiprocessing, sys, warnings
+from concurrent.futures import ProcessPoolExecutor
+import support
+
+def in_process(number):
+    loop = support.child_flavour().new_loop()
+    try:
+        return loop.run_until_complete(asyncio.sleep(0.001, number ** 2))
+    finally:
+        loop.close()
+
+async def echo(reader, writer):
+    async for line in reader:
+        writer.write(line)
+    writer.close()
+
+async def chat(address, stop):
+    reader, writer = await asyncio.open_connection(*address)
+    while not stop.is_set():
+        writer.write(b"line\\n")
+        assert await reader.readline() == b"line\\n"
+    writer.close()
+    await writer.wait_closed()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    chatting = asyncio.create_task(
+        chat(server.sockets[0].getsockname(), stop))
+    context = multiprocessing.get_context(METHOD)
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        print(await asyncio.gather(*(
+            loop.run_in_executor(pool, in_process, number)
+            for number in range(5))))
+    stop.set()
+    await chatting
+    server.close()
+    await server.wait_closed()
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    loop = support.child_flavour().new_loop()
+    loop.run_until_complete(main())
+    loop.close()
+""".replace("METHOD", repr(method)))
+    done = subprocess.run(
+        [sys.executable, str(script)], text=True, timeout=30,
+        env={**os.environ, **flavour.environment(),
+             "PYTHONPATH": os.path.dirname(os.path.abspath(__file__))},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stdout == "[0, 1, 4, 9, 16]\n", done.stderr
+
+
+@pytest.mark.parametrize("where", ["idle", "callback", "other thread"])
+def test_child_of_any_fork_ends_normally_and_the_parent_goes_on(
+        flavour, where):
+    """Normal exit, with atexit and finalizers, while the parent's runtime
+    thread reads for it: no deadlock, and no descriptor of the parent hurt."""
+    done = run_python("""
+        import threading, warnings
+        warnings.simplefilter("ignore")
+        where = WHERE
+        loop = new_event_loop()
+        pids = []
+
+        async def echo(reader, writer):
+            async for line in reader:
+                writer.write(line)
+            writer.close()
+
+        def fork():
+            pid = os.fork()
+            if pid == 0:
+                sys.exit(7)
+            pids.append(pid)
+
+        async def main(inside=None):
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(
+                *server.sockets[0].getsockname())
+            for number in range(50):
+                writer.write(b"line\\n")
+                if inside and number % 10 == 5:
+                    inside()
+                assert await reader.readline() == b"line\\n"
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+            await server.wait_closed()
+
+        if where == "idle":
+            loop.run_until_complete(main())
+            fork()
+            loop.run_until_complete(main())
+        elif where == "callback":
+            loop.run_until_complete(main(fork))
+        else:
+            # The child has only the thread that forked it.
+            def in_thread():
+                thread = threading.Thread(target=fork)
+                thread.start()
+                thread.join()
+            loop.run_until_complete(main(in_thread))
+        print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+               for pid in pids])
+        loop.close()
+        """.replace("WHERE", repr(where)), flavour)
+    # An exit in a thread ends the thread; in a child it is the last one.
+    expected = {"idle": [7], "callback": [7] * 5, "other thread": [0] * 5}[where]
+    assert done.stdout == f"{expected}\n", done.stderr

@@ -2,6 +2,7 @@
 """add_signal_handler, and signals that reach the process while it sleeps."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -111,6 +112,34 @@ def test_remove_signal_handler_restores_the_default(loop):
     assert loop.remove_signal_handler(signal.SIGUSR1) is True
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     assert loop.remove_signal_handler(signal.SIGUSR1) is False
+
+
+def test_system_calls_go_on_after_a_handled_signal(loop, handled):
+    """siginterrupt(False), as asyncio sets it: C code sees no EINTR."""
+    handled(signal.SIGUSR1, loop.stop)
+    read_end, write_end = os.pipe()
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(4)
+
+    def interrupt_then_write():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.write(write_end, b"data")
+
+    timer = threading.Timer(0.05, interrupt_then_write)
+    timer.start()
+    assert libc.read(read_end, buffer, 4) == 4, os.strerror(ctypes.get_errno())
+    timer.join()
+    loop.run_forever()
+    os.close(read_end), os.close(write_end)
+
+
+def test_signals_between_two_runs_are_handled_in_the_second(loop, handled):
+    seen = []
+    handled(signal.SIGUSR1, seen.append, "handled")
+    loop.run_until_complete(asyncio.sleep(0))
+    kill_self()
+    loop.run_until_complete(asyncio.sleep(0.005))
+    assert seen == ["handled"]
 
 
 def test_remove_sigint_handler_restores_pythons_own(loop):

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from support import run_python
+
 variable = contextvars.ContextVar("variable", default="default")
 
 
@@ -133,6 +135,64 @@ def test_task_factory_gets_the_context(loop):
 def test_task_factory_must_be_callable_or_none(loop):
     with pytest.raises(TypeError, match="task factory must be a callable"):
         loop.set_task_factory("not callable")
+
+
+def test_unknown_keywords_go_to_the_task_factory(loop):
+    if sys.version_info < (3, 13, 3):
+        pytest.skip("create_task(**kwargs) is new in 3.13.3")
+    seen = []
+
+    def factory(loop, coro, **kwargs):
+        seen.append(kwargs)
+        return asyncio.Task(coro, loop=loop)
+
+    loop.set_task_factory(factory)
+    task = loop.create_task(value(3), of_ours="unknown", eager_start=True)
+    assert loop.run_until_complete(task) == 3
+    assert seen[0]["of_ours"] == "unknown"
+    assert seen[0]["eager_start"] is True
+
+
+def test_call_graph_shows_who_awaits_whom(loop):
+    if sys.version_info < (3, 14):
+        pytest.skip("asyncio.capture_call_graph() is new in 3.14")
+
+    async def inner():
+        return asyncio.capture_call_graph(), asyncio.format_call_graph()
+
+    async def outer():
+        return await asyncio.create_task(inner(), name="the inner task")
+
+    graph, text = loop.run_until_complete(outer())
+    assert graph.future.get_name() == "the inner task"
+    assert [waiter.future for waiter in graph.awaited_by]
+    assert "outer" in text
+
+
+def test_asyncio_ps_sees_the_tasks_of_a_running_process(flavour):
+    if sys.version_info < (3, 14):
+        pytest.skip("python -m asyncio ps is new in 3.14")
+    done = run_python("""
+        import subprocess
+        async def sleeping():
+            await asyncio.sleep(3600)
+
+        async def main():
+            task = asyncio.create_task(sleeping(), name="the sleeper")
+            await asyncio.sleep(0)
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "asyncio", "ps", str(os.getpid()),
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            print(*[text.decode() for text in await child.communicate()])
+            task.cancel()
+
+        loop = new_event_loop()
+        loop.run_until_complete(main())
+        loop.close()
+        """, flavour)
+    if "ermission" in done.stdout + done.stderr:
+        pytest.skip("this system does not let a process be looked into")
+    assert "the sleeper" in done.stdout, done.stderr
 
 
 def test_eager_task_factory_finishes_a_task_that_never_waits(loop):
