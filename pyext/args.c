@@ -150,12 +150,29 @@ pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
 
 /* --- descriptors --- */
 
+/* What int() makes of fileno()'s result, as in the selectors module. */
+static PyObject *
+args_converted(PyObject *object, PyObject *number)
+{
+    PyObject *converted = PyNumber_Long(number);
+    if (converted == NULL
+        && (PyErr_ExceptionMatches(PyExc_TypeError)
+            || PyErr_ExceptionMatches(PyExc_ValueError)
+            || PyErr_ExceptionMatches(PyExc_AttributeError))) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
+    }
+    return converted;
+}
+
 int
 pyrsl_args_fd(PyObject *object, PyObject *number)
 {
     if (!PyLong_Check(number)) {
-        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
-        return -1;
+        PyObject *converted = args_converted(object, number);
+        int fd = converted == NULL ? -1 : pyrsl_args_fd(object, converted);
+        Py_XDECREF(converted);
+        return fd;
     }
     int overflow;
     long value = PyLong_AsLongAndOverflow(number, &overflow);

@@ -157,6 +157,55 @@ loop_open_in_context(LoopObject *self, const stream_request *request,
     return transport;
 }
 
+/* Does `sock` send and receive as socket.socket does? A class that has its own
+ * methods, or a stand-in that is no socket at all, is served by these. */
+static int
+sock_is_plain(const module_state *st, PyObject *sock)
+{
+    static const char *const methods[] = {"recv",   "recv_into", "send",
+                                          "fileno", "close",     NULL};
+    PyObject *type = (PyObject *)Py_TYPE(sock);
+    bool same = true;
+    for (int i = 0; type != st->socket_type && same && methods[i] != NULL;
+         i++) {
+        PyObject *theirs = PyObject_GetAttrString(type, methods[i]);
+        if (theirs == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+                return -1;
+            }
+            PyErr_Clear();
+            return 0;
+        }
+        PyObject *own = PyObject_GetAttrString(st->socket_type, methods[i]);
+        same = theirs == own;
+        Py_DECREF(theirs);
+        Py_XDECREF(own);
+    }
+    return same;
+}
+
+/* asyncio's own method: a transport over the methods of its socket. */
+static PyObject *
+loop_inherited_transport(LoopObject *self, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *inherited = PyObject_CallFunctionObjArgs(
+        (PyObject *)&PySuper_Type, self->st->LoopType, (PyObject *)self, NULL);
+    if (inherited == NULL) {
+        return NULL;
+    }
+    PyObject *method =
+        PyObject_GetAttrString(inherited, "_make_socket_transport");
+    Py_DECREF(inherited);
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *transport =
+        PyObject_Vectorcall(method, args, (size_t)nargs, kwnames);
+    Py_DECREF(method);
+    return transport;
+}
+
 static PyObject *
 loop_make_socket_transport(LoopObject *self, PyObject *const *args,
                            Py_ssize_t nargs, PyObject *kwnames)
@@ -177,6 +226,11 @@ loop_make_socket_transport(LoopObject *self, PyObject *const *args,
         PyErr_Format(PyExc_TypeError, "extra must be a dict, not %.100s",
                      Py_TYPE(request.extra)->tp_name);
         return NULL;
+    }
+    int plain = sock_is_plain(self->st, request.sock);
+    if (plain <= 0) {
+        return plain < 0 ? NULL
+                         : loop_inherited_transport(self, args, nargs, kwnames);
     }
     request.fd = pyrsl_args_socket_fd(request.sock, self->st->str_fileno);
     if (request.fd < 0

@@ -21,7 +21,7 @@ def _is_plain(sock):
         isinstance(sock, socket.socket)
         and sock.family in _NATIVE_FAMILIES
         and all(
-            getattr(kind, name) is getattr(socket.socket, name)
+            getattr(kind, name, None) is getattr(socket.socket, name)
             for name in _SOCKET_METHODS
         )
     )

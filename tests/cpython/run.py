@@ -26,7 +26,7 @@ import sysconfig
 import tempfile
 import time
 
-from worker import ASYNCIO, OURS, PACKAGE
+from worker import ASYNCIO, LEFT_OUT, OURS, PACKAGE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXCLUSIONS = os.path.join(HERE, "exclusions.txt")
@@ -42,13 +42,13 @@ VERSION = "%d.%d" % sys.version_info[:2] + (
     "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else "")
 
 Exclusion = collections.namedtuple("Exclusion",
-                                   "pattern loops versions reason")
+                                   "pattern loops versions run reason")
 
 
 # --- exclusions --------------------------------------------------------------
 
 def read_exclusions():
-    """Lines of `pattern [loop=..] [python=..] # reason`."""
+    """Lines of `pattern [loop=..] [python=..] [run=no] # reason`."""
     found = []
     with open(EXCLUSIONS) as file:
         for number, line in enumerate(file, 1):
@@ -61,7 +61,8 @@ def read_exclusions():
             wanted = dict(condition.split("=") for condition in conditions)
             found.append(Exclusion(
                 pattern, wanted.pop("loop", None),
-                wanted.pop("python", None), reason.strip()))
+                wanted.pop("python", None),
+                wanted.pop("run", "yes") != "no", reason.strip()))
             if wanted:
                 sys.exit(f"{EXCLUSIONS}:{number}: what is {wanted}?")
     return found
@@ -76,10 +77,10 @@ def applies(exclusion, test, loop):
     return fnmatch.fnmatchcase(short, exclusion.pattern)
 
 
-def reason_of(test, loop, exclusions):
+def exclusion_of(test, loop, exclusions):
     for exclusion in exclusions:
         if applies(exclusion, test, loop):
-            return exclusion.reason
+            return exclusion
     return None
 
 
@@ -98,8 +99,9 @@ def modules():
 class Module:
     """What became of a module's tests."""
 
-    def __init__(self, name):
+    def __init__(self, name, leave_out):
         self.name = name
+        self.leave_out = leave_out       # patterns
         self.outcomes = {}               # by the test's id
         self.loops = {}                  # of these, how many of which kind
         self.kinds = collections.Counter()
@@ -128,7 +130,8 @@ class Module:
             environment["RSLOOP_C_BACKEND"] = loop
         skip = os.path.join(folder, "skip")
         with open(skip, "w") as file:
-            json.dump(list(self.outcomes), file)
+            json.dump({"ids": list(self.outcomes),
+                       "patterns": self.leave_out}, file)
         try:
             return subprocess.run(
                 [sys.executable, WORKER, self.name, "--report", report,
@@ -181,13 +184,12 @@ class Run:
         self.total = collections.Counter()
         self.failed = []                 # (test, how)
         self.excluded = []               # (test, reason)
-        self.needless = []               # exclusions' tests that passed
         self.seconds = 0
 
     def run(self, names, keyword, folder):
         began = time.monotonic()
         for name in names:
-            module = Module(name)
+            module = Module(name, self._not_to_run())
             path = os.path.join(folder, f"{self.loop}-{name}.log")
             with open(path, "w") as log:
                 module.run(self.loop, keyword, log)
@@ -204,16 +206,23 @@ class Run:
         self.modules.append(module)
         self.total.update(module.outcomes.values())
         for test, how in module.outcomes.items():
-            reason = reason_of(test, self.loop, self.exclusions)
-            if how in BAD and reason is None:
+            exclusion = exclusion_of(test, self.loop, self.exclusions)
+            if how in BAD and exclusion is None:
                 self.failed.append((test, how))
-            elif how in BAD:
-                self.excluded.append((test, reason))
-            elif how == "ok" and reason and self.kind == OURS:
-                self.needless.append(test)
+            elif how in BAD or how == LEFT_OUT:
+                self.excluded.append((test, exclusion.reason))
+            elif how == "ok" and exclusion and self.kind == OURS:
+                self.failed.append((test, "excluded, but passes"))
         if self.kind == OURS:
             self.failed += [(test, "a loop of asyncio's in")
                             for test in module.with_loop(ASYNCIO)]
+
+    def _not_to_run(self):
+        """asyncio itself runs them all."""
+        return [f"{PACKAGE}.{exclusion.pattern}"
+                for exclusion in self.exclusions
+                if not exclusion.run and self.kind == OURS
+                and applies(exclusion, exclusion.pattern, self.loop)]
 
     def with_loop(self):
         return sum(len(module.with_loop(self.kind))
@@ -226,8 +235,6 @@ class Run:
                 print(f"  no loop of this kind: {module.name} ({others})")
         for test, reason in self.excluded:
             print(f"  excluded: {test}  # {reason}")
-        for test in self.needless:
-            print(f"  excluded, but passes: {test}")
         for test, how in self.failed:
             print(f"  {how.upper()}: {test}")
 

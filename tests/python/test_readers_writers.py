@@ -201,10 +201,24 @@ async def test_removing_what_was_never_added_returns_false(loop, pair):
     assert loop.remove_writer(pair[0]) is False
 
 
-@pytest.mark.parametrize("form", ["socket", "int", "file object"])
+class Numbered:
+    """fileno() gives what int() understands."""
+
+    def __init__(self, fd):
+        self.fd = fd
+
+    def fileno(self):
+        return self
+
+    def __int__(self):
+        return self.fd
+
+
+@pytest.mark.parametrize("form", ["socket", "int", "number", "file object"])
 async def test_fd_may_be_given_as(loop, pair, form):
     left, right = pair
     file = {"socket": left, "int": left.fileno(),
+            "number": Numbered(left.fileno()),
             "file object": left.makefile("rb", buffering=0)}[form]
     seen = []
     loop.add_reader(file, lambda: seen.append(left.recv(1)))

@@ -299,3 +299,25 @@ async def test_peer_gone_before_the_first_turn_is_reported_once(loop):
     assert await asyncio.wait_for(protocol.lost, PATIENCE) is None
     assert bytes(protocol.data) == b"bye"
     assert protocol.calls == ["made", "data", "eof", "lost"]
+
+
+async def test_methods_of_the_given_socket_are_its_own(loop):
+    """A class of socket that does something to the bytes is asked."""
+    class Upper(socket.socket):
+        def send(self, data, *flags):
+            return super().send(bytes(data).upper(), *flags)
+
+        def recv(self, size, *flags):
+            return super().recv(size, *flags).lower()
+
+    plain, peer = tcp_socket_pair()
+    ours = Upper(fileno=plain.detach())
+    ours.setblocking(False)
+    transport, protocol = await loop.create_connection(Recorder, sock=ours)
+    transport.write(b"Ping")
+    assert await loop.sock_recv(peer, 100) == b"PING"
+    await loop.sock_sendall(peer, b"Pong")
+    assert await protocol.received(4) == b"pong"
+    transport.close()
+    await protocol.lost
+    peer.close()
