@@ -115,16 +115,21 @@ class SubprocessMixin:
         self._remove_reader(pidfd)
         self._pidfds.discard(pidfd)
         os.close(pidfd)
-        self._child_watcher_callback(pid, _exit_code(pid, transp), transp)
+        self._reap_child(pid, transp)
 
     def _wait_for_child(self, pid, transp):
-        returncode = _exit_code(pid, transp)
+        """Wait on a thread, and only that: until the loop's thread reaps the
+        child, nobody who signals it can hit another process of its number."""
+        with contextlib.suppress(ChildProcessError):  # others reaped it
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         try:
-            self.call_soon_threadsafe(
-                self._child_watcher_callback, pid, returncode, transp
-            )
+            self.call_soon_threadsafe(self._reap_child, pid, transp)
         except RuntimeError:
+            _exit_code(pid, transp)
             logger.warning("Loop %r that handles pid %r is closed", self, pid)
+
+    def _reap_child(self, pid, transp):
+        self._child_watcher_callback(pid, _exit_code(pid, transp), transp)
 
     def _forget_children(self):
         """The loop closes: nobody will hear of children that still run."""

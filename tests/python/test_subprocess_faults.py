@@ -206,6 +206,22 @@ async def test_pidfd_open_that_fails_later(loop, monkeypatch):
 
 
 @pytest.mark.asyncio_is_worse("its pidfd watcher fails")
+async def test_a_waiting_thread_leaves_the_pid_to_the_loop(loop, monkeypatch):
+    """CPython's gh-127049: a pid that is free could be another process's."""
+    no_pidfd(monkeypatch, 38)
+    process = await asyncio.create_subprocess_exec("sleep", "3600")
+    thread, = (thread for thread in threading.enumerate()
+               if thread.name.startswith("rsloop_c-waitpid"))
+    process.kill()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert process.returncode is None
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    process.kill()
+    assert await process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.asyncio_is_worse("its pidfd watcher fails")
 def test_a_waiting_thread_outlives_its_loop_quietly(
         loop_factory, monkeypatch, caplog):
     no_pidfd(monkeypatch, 38)
