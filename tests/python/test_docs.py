@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the documents say is there: files, links, commands, code that runs."""
 
+import ast
 import os
 import re
 import subprocess
@@ -40,6 +41,47 @@ def test_files_that_are_named_exist(document):
     ]
     for name in mentioned:
         assert any((room / name).exists() for room in rooms), name
+
+
+# --- docs/compatibility.md ---------------------------------------------------
+
+TABLE = ROOT / "docs" / "compatibility.md"
+SINCE = re.compile(r"-|3\.1[0-5](\.\d)?( to 3\.\d+)?( \(.+\))?")
+
+
+def features():
+    """(feature, since, state, named tests) for each row of the tables."""
+    for line in TABLE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| ") and not line.startswith(("| Feature", "| ---")):
+            feature, since, state, tests = line.strip("| ").split(" | ")
+            yield feature, since, state, re.findall(r"`([^`]+)`", tests)
+
+
+def defined_in(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in tree.body if isinstance(node, functions)}
+
+
+def test_each_feature_has_a_state_and_tests_that_exist():
+    rows = list(features())
+    assert len(rows) > 100
+    for feature, since, state, tests in rows:
+        assert SINCE.fullmatch(since), f"{feature}: since {since}"
+        claim = re.match(r"yes|partly|no|not yet", state)
+        assert claim, f"{feature}: {state}"
+        claimed = claim.group() in ("yes", "partly")
+        assert bool(tests) == claimed, f"{feature}: {state}, tests {tests}"
+        for test in tests:
+            path, _, name = test.partition("::")
+            assert (ROOT / path).is_file(), f"{feature}: {path}"
+            if path.startswith("tests/python/"):
+                assert name in defined_in(ROOT / path), f"{feature}: {test}"
+
+
+def test_no_feature_is_named_twice():
+    names = [feature for feature, *_ in features()]
+    assert len(set(names)) == len(names)
 
 
 @OURS_ONLY
