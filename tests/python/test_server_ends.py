@@ -9,8 +9,7 @@ import sys
 
 import pytest
 
-from support import (LOOPBACK, PATIENCE, Accepting, Echo, Recorder,
-                     recv_until_eof, until)
+from support import LOOPBACK, PATIENCE, Accepting, Echo, Recorder, recv_until_eof, until
 
 # Before 3.12.1 wait_closed() of a closed server returned at once.
 WAITS = sys.version_info >= (3, 12, 1)

@@ -10,8 +10,6 @@ import pytest
 from support import LOOPBACK, PATIENCE
 
 
-
-
 class connected:
     """A StreamReader and StreamWriter, and the socket at the other end."""
 
