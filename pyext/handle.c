@@ -220,7 +220,7 @@ pyrsl_handle_run_method(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyMethodDef handle_methods[] = {
+PyMethodDef pyrsl_handle_methods[] = {
     PYRSL_HANDLE_GET_CONTEXT{"cancel",
                              (PyCFunction)(void (*)(void))handle_cancel,
                              METH_NOARGS, handle_cancel_doc},
@@ -241,7 +241,7 @@ static PyType_Slot handle_slots[] = {
     {Py_tp_dealloc, pyrsl_handle_dealloc},
     {Py_tp_traverse, pyrsl_handle_traverse},
     {Py_tp_clear, pyrsl_handle_clear},
-    {Py_tp_methods, handle_methods},
+    {Py_tp_methods, pyrsl_handle_methods},
     {Py_tp_getset, pyrsl_handle_getset},
     {0, NULL},
 };
@@ -410,12 +410,9 @@ handle_make(LoopObject *loop, PyTypeObject *type, PyObject *callback,
         timer->scheduled = Py_NewRef(Py_False);
         timer->when = NULL;
         timer->place = TIMER_NOT_QUEUED;
+    } else if (type == loop->st->ThreadSafeHandleType) {
+        pyrsl_threadsafe_handle_init((ThreadSafeHandleObject *)self);
     }
-#if PY_VERSION_HEX >= 0x030E0000
-    else if (type == loop->st->ThreadSafeHandleType) {
-        pyrsl_threadsafe_handle_init((PyObject *)self);
-    }
-#endif
     if (loop->debug) {
         self->source_traceback = PyObject_CallNoArgs(loop->st->extract_stack);
         if (self->source_traceback == NULL) {

@@ -8,6 +8,8 @@
 #ifndef PYRSL_HANDLE_H
 #define PYRSL_HANDLE_H
 
+#include <stddef.h>
+
 #include "loop.h"
 
 /* asyncio.Handle.__slots__, in the order that type() lays them out (sorted);
@@ -30,6 +32,19 @@ typedef struct PlainHandleObject {
     HandleObject handle;
     uintptr_t shares; /* see pyrsl_handle_shares() */
 } PlainHandleObject;
+
+/* Of call_soon_threadsafe(): it is its own message to the loop. */
+typedef struct ThreadSafeHandleObject {
+    HandleObject handle;
+#if PY_VERSION_HEX >= 0x030E0000
+    PyObject *lock; /* asyncio's slot, unused */
+    /* [A] the thread that runs the callback, or 0. Set under the handle's
+     * critical section, in which cancel() reads it: one of both is first. */
+    atomic_ulong running;
+#endif
+    rsl_msg msg; /* has a reference to the handle from push to take */
+    uintptr_t shares;
+} ThreadSafeHandleObject;
 
 #define TIMER_NOT_QUEUED SIZE_MAX
 
@@ -128,11 +143,26 @@ extern const char pyrsl_handle_run_doc[];
 /* pyrsl_handle_run() of a handle that no other thread may wait for. */
 int pyrsl_handle_run_plain(LoopObject *loop, PyObject *handle);
 
-/* threadsafe_handle.c. Before 3.14 the type is Handle itself. */
+extern PyMethodDef pyrsl_handle_methods[];
+
+/* threadsafe_handle.c */
+static inline PyObject *
+pyrsl_threadsafe_handle_of(rsl_msg *msg)
+{
+    return (PyObject *)(void *)((char *)msg
+                                - offsetof(ThreadSafeHandleObject, msg));
+}
+
+static inline rsl_msg *
+pyrsl_threadsafe_handle_message(PyObject *handle)
+{
+    return &((ThreadSafeHandleObject *)handle)->msg;
+}
+
 int pyrsl_threadsafe_handle_type(PyObject *module, module_state *st);
+void pyrsl_threadsafe_handle_init(ThreadSafeHandleObject *self);
 #if PY_VERSION_HEX >= 0x030E0000
 int pyrsl_threadsafe_handle_run(LoopObject *loop, PyObject *handle);
-void pyrsl_threadsafe_handle_init(PyObject *handle);
 #endif
 
 /* True when the handle (ours or asyncio's) was cancelled; -1 on error. */

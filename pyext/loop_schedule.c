@@ -8,12 +8,15 @@
 
 /* --- The ready queue, and the mailbox in front of it --- */
 
+#ifdef Py_GIL_DISABLED
+/* For a Handle that call_soon_threadsafe() did not make: a stranger's
+ * call_soon(), or asyncio's own. */
 typedef struct call_msg {
     rsl_msg msg;
     PyObject *handle;
 } call_msg;
 
-/* rsl_msg.discard: the mailbox is drained for good, the GIL is held. */
+/* rsl_msg.discard: the mailbox is drained for good. */
 static void
 call_discard(rsl_msg *msg)
 {
@@ -22,34 +25,70 @@ call_discard(rsl_msg *msg)
     free(call);
 }
 
+static PyObject *
+call_handle(rsl_msg *msg)
+{
+    if (msg->discard != call_discard) {
+        return pyrsl_threadsafe_handle_of(msg);
+    }
+    call_msg *call = (call_msg *)(void *)msg;
+    PyObject *handle = call->handle;
+    free(call);
+    return handle;
+}
+
+static rsl_msg *
+call_message(LoopObject *self, PyObject *handle)
+{
+    if (Py_IS_TYPE(handle, self->st->ThreadSafeHandleType)) {
+        return pyrsl_threadsafe_handle_message(handle);
+    }
+    call_msg *call = malloc(sizeof(*call));
+    if (call == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    call->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
+    call->msg.event.u.ptr = &call->msg;
+    call->msg.discard = call_discard;
+    call->handle = handle;
+    return &call->msg;
+}
+#else
+static PyObject *
+call_handle(rsl_msg *msg)
+{
+    return pyrsl_threadsafe_handle_of(msg);
+}
+
+static rsl_msg *
+call_message(LoopObject *Py_UNUSED(self), PyObject *handle)
+{
+    return pyrsl_threadsafe_handle_message(handle);
+}
+#endif
+
 void
 pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg)
 {
-    call_msg *call = (call_msg *)(void *)msg;
-    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = call->handle};
+    PyObject *handle = call_handle(msg);
+    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
     if (pyrsl_ready_push(&self->ready, event) < 0) {
-        call_discard(msg);
+        Py_DECREF(handle);
         self->lost_event = true;
-        return;
     }
-    free(call);
 }
 
 /* Takes `handle`. */
 static int
 loop_post(LoopObject *self, PyObject *handle)
 {
-    call_msg *call = malloc(sizeof(*call));
-    if (call == NULL) {
+    rsl_msg *msg = call_message(self, handle);
+    if (msg == NULL) {
         Py_DECREF(handle);
-        PyErr_NoMemory();
         return -1;
     }
-    call->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
-    call->msg.event.u.ptr = &call->msg;
-    call->msg.discard = call_discard;
-    call->handle = handle;
-    rsl_runtime_post(self->rt, &call->msg);
+    rsl_runtime_post(self->rt, msg);
     return 0;
 }
 

@@ -87,7 +87,7 @@ typedef struct module_state {
     PyTypeObject *LoopType;
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
-    PyTypeObject *ThreadSafeHandleType; /* Handle itself before 3.14 */
+    PyTypeObject *ThreadSafeHandleType;
     PyTypeObject *StreamTransportType;
     PyTypeObject *ReadPipeTransportType;
     PyTypeObject *WritePipeTransportType;

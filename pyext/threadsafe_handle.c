@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* threadsafe_handle.c - what call_soon_threadsafe() returns from 3.14 on.
+/* threadsafe_handle.c - what call_soon_threadsafe() returns.
  *
- * asyncio._ThreadSafeHandle promises that cancel() and cancelled(), called by
- * another thread while the callback runs, wait until it has ended. asyncio
- * takes a lock for each run; here a run marks itself, and only who finds the
- * mark waits. */
+ * It carries the message by which it reaches the loop. From 3.14 on it is an
+ * asyncio._ThreadSafeHandle, which promises that cancel() and cancelled(),
+ * called by another thread while the callback runs, wait until it has ended.
+ * asyncio takes a lock for each run; here a run marks itself, and only who
+ * finds the mark waits. */
 #include "handle.h"
 
 #include <pthread.h>
 #include <stddef.h>
 
 #if PY_VERSION_HEX >= 0x030E0000
-
-typedef struct ThreadSafeHandleObject {
-    HandleObject handle;
-    PyObject *lock; /* asyncio's slot, unused */
-    /* [A] the thread that runs the callback, or 0. Set under the handle's
-     * critical section, in which cancel() reads it: one of both is first. */
-    atomic_ulong running;
-    uintptr_t shares;
-} ThreadSafeHandleObject;
 
 /* Waiting is rare, so all handles of the process share one place for it. */
 static pthread_mutex_t wait_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -126,67 +118,92 @@ static PyMethodDef threadsafe_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static const pyrsl_slot_place threadsafe_places[] = {
+    {"_lock", offsetof(ThreadSafeHandleObject, lock)},
+    {NULL, 0},
+};
+
+/* asyncio._ThreadSafeHandle; NULL with an exception. */
+static PyObject *
+threadsafe_base(module_state *Py_UNUSED(st))
+{
+    PyObject *events = PyImport_ImportModule("asyncio.events");
+    if (events == NULL) {
+        return NULL;
+    }
+    PyObject *base = PyObject_GetAttrString(events, "_ThreadSafeHandle");
+    Py_DECREF(events);
+    if (base != NULL
+        && pyrsl_layout_check(base, threadsafe_places,
+                              offsetof(ThreadSafeHandleObject, running))
+               < 0) {
+        Py_CLEAR(base);
+    }
+    return base;
+}
+
+#define THREADSAFE_NAME    "rsloop_c._core.ThreadSafeHandle"
+#define THREADSAFE_METHODS threadsafe_methods
+
+#else
+
+/* What users see is a Handle. */
+static PyObject *
+threadsafe_base(module_state *st)
+{
+    return Py_NewRef(st->AsyncioHandle);
+}
+
+#define THREADSAFE_NAME    "rsloop_c._core.Handle"
+#define THREADSAFE_METHODS pyrsl_handle_methods
+
+#endif
+
 static PyType_Slot threadsafe_slots[] = {
     {Py_tp_doc, "A callback that call_soon_threadsafe() has queued."},
     {Py_tp_dealloc, pyrsl_handle_dealloc},
     {Py_tp_traverse, pyrsl_handle_traverse},
     {Py_tp_clear, pyrsl_handle_clear},
-    {Py_tp_methods, threadsafe_methods},
+    {Py_tp_methods, THREADSAFE_METHODS},
     {Py_tp_getset, pyrsl_handle_getset},
     {0, NULL},
 };
 
 static PyType_Spec threadsafe_spec = {
-    .name = "rsloop_c._core.ThreadSafeHandle",
+    .name = THREADSAFE_NAME,
     .basicsize = sizeof(ThreadSafeHandleObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
              | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = threadsafe_slots,
 };
 
-static const pyrsl_slot_place threadsafe_places[] = {
-    {"_lock", offsetof(ThreadSafeHandleObject, lock)},
-    {NULL, 0},
-};
-
 int
 pyrsl_threadsafe_handle_type(PyObject *module, module_state *st)
 {
-    PyObject *events = PyImport_ImportModule("asyncio.events");
-    if (events == NULL) {
-        return -1;
-    }
-    PyObject *base = PyObject_GetAttrString(events, "_ThreadSafeHandle");
-    Py_DECREF(events);
+    PyObject *base = threadsafe_base(st);
     if (base == NULL) {
         return -1;
     }
-    if (pyrsl_layout_check(base, threadsafe_places,
-                           offsetof(ThreadSafeHandleObject, running))
-        == 0) {
-        st->ThreadSafeHandleType =
-            pyrsl_type_on(module, &threadsafe_spec, base);
-    }
+    st->ThreadSafeHandleType = pyrsl_type_on(module, &threadsafe_spec, base);
     Py_DECREF(base);
     return st->ThreadSafeHandleType == NULL ? -1 : 0;
 }
 
-void
-pyrsl_threadsafe_handle_init(PyObject *handle)
+/* rsl_msg.discard: the mailbox is drained for good, the GIL is held. */
+static void
+threadsafe_discard(rsl_msg *msg)
 {
-    ThreadSafeHandleObject *self = (ThreadSafeHandleObject *)handle;
+    Py_DECREF(pyrsl_threadsafe_handle_of(msg));
+}
+
+void
+pyrsl_threadsafe_handle_init(ThreadSafeHandleObject *self)
+{
+#if PY_VERSION_HEX >= 0x030E0000
     self->lock = NULL;
     atomic_init(&self->running, 0);
-}
-
-#else
-
-int
-pyrsl_threadsafe_handle_type(PyObject *Py_UNUSED(module), module_state *st)
-{
-    st->ThreadSafeHandleType =
-        (PyTypeObject *)Py_NewRef((PyObject *)st->HandleType);
-    return 0;
-}
-
 #endif
+    self->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
+    self->msg.event.u.ptr = &self->msg;
+    self->msg.discard = threadsafe_discard;
+}
