@@ -13,6 +13,9 @@
  * - Whoever enters with GETEVENTS outside of wait() sets `unreaped`: until the
  *   next collect() the completions hold older bytes than the sockets, so
  *   nobody may recv().
+ * - A conn is read in one of two ways: by multishot, or, while much comes, by
+ *   its owner's rsl_conn_recv() after a poll (URING_POLLS). The poll is armed
+ *   only when the multishot's last completion has been collected.
  * - A send never stays in flight: with MSG_DONTWAIT it completes while it is
  *   submitted, so its memory is lent for one system call. */
 #ifndef RSL_IO_URING_H
@@ -39,6 +42,13 @@ enum {
     URING_BATCH_MAX = 128,
     URING_BATCH_PIECES = 1024,
     URING_EVENT_BYTES_MAX = 256 << 10, /* in one DATA event */
+
+    /* A provided buffer saves a system call and costs a copy. A conn that
+     * brings this much at once is polled from then on, and read straight into
+     * the memory in which its bytes are delivered... */
+    URING_MUCH_BYTES = 2 * URING_BUF_SIZE,
+    /* ... until so many reads in a row had fewer bytes than a buffer. */
+    URING_SMALL_READS = 16,
 };
 
 /* What a completion is about: the top byte of user_data, over an id. */
@@ -47,6 +57,7 @@ typedef enum uring_op {
     URING_OP_RECV,
     URING_OP_POLLOUT,
     URING_OP_HANGUP,
+    URING_OP_POLLIN,
     URING_OP_ACCEPT,
     URING_OP_SEND, /* over an index of the batch */
     URING_OP_DGRAM_IN,
@@ -74,6 +85,8 @@ enum {
     URING_POLLOUT_ARMED = 4u, /* poll for room to write */
     URING_HANGUP_ARMED = 8u,  /* poll for the peer's end */
     URING_IN_STEAL_SET = 16u, /* the runtime thread's epoll set has the fd */
+    URING_POLLIN_ARMED = 32u, /* poll for input */
+    URING_POLLS = 64u,        /* read after a poll, not by multishot */
 };
 
 /* Provided buffers. `lent` ones are with the owner of their chunk. */

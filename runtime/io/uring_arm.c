@@ -39,7 +39,7 @@ uring_want_all(uring_backend *backend)
         rsl_conn *conn = rsl_id_table_at(&rt->conns, i);
 
         if (conn != NULL) {
-            conn->io_flags &= URING_IN_STEAL_SET;
+            conn->io_flags &= URING_IN_STEAL_SET | URING_POLLS;
             uring_want_conn(backend, conn);
         }
     }
@@ -129,23 +129,53 @@ arm_hangup(uring_backend *backend, rsl_conn *conn)
 }
 
 static bool
+arm_pollin(uring_backend *backend, rsl_conn *conn)
+{
+    if ((conn->io_flags & (URING_ARMED | URING_POLLIN_ARMED)) != 0) {
+        return true;
+    }
+    if (!uring_arm_poll(backend, conn->fd, POLLIN,
+                        uring_data(URING_OP_POLLIN, conn->id))) {
+        return false;
+    }
+    conn->io_flags |= URING_POLLIN_ARMED;
+    return true;
+}
+
+static bool
+arm_multishot(uring_backend *backend, rsl_conn *conn)
+{
+    return arm_hangup(backend, conn)
+           && ((conn->io_flags & URING_ARMED) != 0 || arm_recv(backend, conn));
+}
+
+static bool
+disarm_multishot(uring_backend *backend, rsl_conn *conn)
+{
+    if ((conn->io_flags & (URING_ARMED | URING_CANCELLING)) != URING_ARMED) {
+        return true;
+    }
+    if (!arm_cancel(backend, uring_data(URING_OP_RECV, conn->id))) {
+        return false;
+    }
+    conn->io_flags |= URING_CANCELLING;
+    return true;
+}
+
+static bool
 arm_conn(uring_backend *backend, rsl_conn *conn)
 {
     bool reads = rsl_conn_state_now(conn) == RSL_CONN_READING;
+    bool polls = (conn->io_flags & URING_POLLS) != 0;
 
-    if (reads && !arm_hangup(backend, conn)) {
+    if (reads && !polls && !arm_multishot(backend, conn)) {
         return false;
     }
-    if (reads && (conn->io_flags & URING_ARMED) == 0
-        && !arm_recv(backend, conn)) {
+    if ((!reads || polls) && !disarm_multishot(backend, conn)) {
         return false;
     }
-    if (!reads
-        && (conn->io_flags & (URING_ARMED | URING_CANCELLING)) == URING_ARMED) {
-        if (!arm_cancel(backend, uring_data(URING_OP_RECV, conn->id))) {
-            return false;
-        }
-        conn->io_flags |= URING_CANCELLING;
+    if (reads && polls && !arm_pollin(backend, conn)) {
+        return false;
     }
     if (conn->write_armed && (conn->io_flags & URING_POLLOUT_ARMED) == 0) {
         if (!uring_arm_poll(backend, conn->fd, POLLOUT,
@@ -303,7 +333,7 @@ void
 uring_conn_remove(rsl_backend *base, rsl_conn *conn)
 {
     uring_backend *backend = uring_of(base);
-    uint64_t armed[3];
+    uint64_t armed[4];
     unsigned count = 0;
 
     rsl_list_remove(&conn->io_link);
@@ -319,6 +349,9 @@ uring_conn_remove(rsl_backend *base, rsl_conn *conn)
     }
     if ((conn->io_flags & URING_HANGUP_ARMED) != 0) {
         armed[count++] = uring_data(URING_OP_HANGUP, conn->id);
+    }
+    if ((conn->io_flags & URING_POLLIN_ARMED) != 0) {
+        armed[count++] = uring_data(URING_OP_POLLIN, conn->id);
     }
     cancel_now(backend, armed, count);
     conn->io_flags = 0;

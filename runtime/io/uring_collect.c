@@ -35,6 +35,11 @@ collector_flush(collector *self)
     if (self->conn == NULL) {
         return;
     }
+    if (self->bytes >= URING_MUCH_BYTES) {
+        self->conn->io_flags |= URING_POLLS;
+        self->conn->io_small = 0;
+        uring_want_conn(self->backend, self->conn);
+    }
     self->conn->queued_events++;
     self->sink->emit(self->sink,
                      (rsl_event){.tag = rsl_tag(RSL_EV_DATA, self->conn->id),
@@ -151,6 +156,26 @@ collector_hangup(collector *self, const struct io_uring_cqe *cqe)
     }
 }
 
+/* Of a conn that is read by multishot again: those bytes come by themselves. */
+static void
+collector_pollin(collector *self, const struct io_uring_cqe *cqe)
+{
+    rsl_conn *conn = rsl_id_table_find(&self->backend->base.rt->conns,
+                                       rsl_tag_id(cqe->user_data));
+
+    if (conn == NULL) {
+        return;
+    }
+    conn->io_flags &= ~(unsigned)URING_POLLIN_ARMED;
+    if (rsl_conn_state_now(conn) != RSL_CONN_READING) {
+        return;
+    }
+    if ((conn->io_flags & URING_POLLS) != 0) {
+        collector_emit(self, RSL_EV_READABLE, conn->id, 0);
+    }
+    uring_want_conn(self->backend, conn);
+}
+
 static void
 collector_accept(collector *self, const struct io_uring_cqe *cqe)
 {
@@ -196,6 +221,9 @@ collector_take(collector *self, const struct io_uring_cqe *cqe)
         break;
     case URING_OP_HANGUP:
         collector_hangup(self, cqe);
+        break;
+    case URING_OP_POLLIN:
+        collector_pollin(self, cqe);
         break;
     case URING_OP_ACCEPT:
         collector_accept(self, cqe);

@@ -250,10 +250,21 @@ static rsl_status
 uring_recv(rsl_backend *base, rsl_conn *conn, void *buf, size_t cap,
            size_t *out, rsl_err *err)
 {
-    if (uring_of(base)->unreaped) {
+    uring_backend *backend = uring_of(base);
+    rsl_status status;
+
+    if (backend->unreaped) {
         return RSL_AGAIN;
     }
-    return rsl_sock_recv(base, conn, buf, cap, out, err);
+    status = rsl_sock_recv(base, conn, buf, cap, out, err);
+    if (status == RSL_OK && (conn->io_flags & URING_POLLS) != 0) {
+        conn->io_small = *out < URING_BUF_SIZE ? conn->io_small + 1 : 0;
+        if (conn->io_small >= URING_SMALL_READS) {
+            conn->io_flags &= ~(unsigned)URING_POLLS;
+            uring_want_conn(backend, conn);
+        }
+    }
+    return status;
 }
 
 static rsl_status

@@ -50,6 +50,7 @@ struct rsl_conn {
                            * by the runtime thread for READ_DONE only */
     /* Backend's own, meaning private to it: */
     uint32_t io_flags; /* [L] */
+    uint32_t io_small; /* [L] io_uring: small reads in a row */
     rsl_list io_link;  /* [L] */
 
     uint32_t queued_events; /* [L] DATA events emitted and not yet received */

@@ -147,6 +147,7 @@ io_stream_event(io_loop *loop, io_stream *stream, rsl_event event)
     stream->events++;
     switch ((int)rsl_tag_kind(event.tag)) {
     case RSL_EV_READABLE:
+        stream->readables++;
         io_stream_read(stream);
         break;
     case RSL_EV_DATA:

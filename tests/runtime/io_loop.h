@@ -30,7 +30,7 @@ typedef struct io_stream {
     uint8_t *bytes;
     size_t len;
     bool paused;
-    unsigned events, eofs, errors, writables, sents;
+    unsigned events, readables, eofs, errors, writables, sents;
     int error, sent_code;
 } io_stream;
 
