@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pipe_write.c - from write() to the pipe, at once as asyncio does it: a write
- * that fits is atomic, and the other side may be waiting for it. */
+ * that fits is atomic, and the other side may be waiting for it. The pipe does
+ * not block, so the GIL is kept: giving it up may cost a switch interval. */
 #include "pipe_impl.h"
 
 #include <errno.h>

@@ -2,6 +2,7 @@
 """The writing end of a pipe."""
 
 import asyncio
+import contextvars
 import errno
 import logging
 import os
@@ -356,6 +357,27 @@ async def test_a_lower_mark_pauses_now(loop, pipe):
     assert protocol.calls == ["made"]
     transport.set_write_buffer_limits(high=500)
     assert protocol.calls == ["made", "pause"]
+    await finish(transport, protocol)
+
+
+async def test_callbacks_run_in_the_context_of_the_write(loop, pipe):
+    variable = contextvars.ContextVar("variable", default="none")
+    seen = []
+
+    class Noting(Recorder):
+        def pause_writing(self):
+            seen.append(variable.get())
+        resume_writing = pause_writing
+
+    variable.set("of the connect")
+    transport, protocol = await loop.connect_write_pipe(Noting, pipe[1])
+    variable.set("of the write")
+    transport.write(bytes(200_000))
+    variable.set("later")
+    transport.write(b"x")            # the first one has said who waits
+    await read_until(pipe[0], 200_001)
+    await until(lambda: len(seen) == 2)
+    assert seen == ["of the write"] * 2
     await finish(transport, protocol)
 
 
