@@ -108,7 +108,8 @@ static rsl_status
 epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
 {
     epoll_backend *backend = epoll_of(base);
-    int count = epoll_wait_ns(backend, timeout_ns);
+    bool has_kept = backend->stealer.once_count > 0;
+    int count = epoll_wait_ns(backend, has_kept ? 0 : timeout_ns);
 
     backend->ready_count = count > 0 ? count : 0;
     if (count < 0 && errno != EINTR) {
@@ -227,6 +228,13 @@ epoll_collect(rsl_backend *base, rsl_sink *sink)
     epoll_backend *backend = epoll_of(base);
     rsl_runtime *rt = base->rt;
 
+    for (unsigned i = 0; i < backend->stealer.once_count; i++) {
+        const struct epoll_event *kept = &backend->stealer.once[i];
+
+        rsl_watch_table_report(&backend->watches, backend->epfd, kept->data.u64,
+                               kept->events, sink);
+    }
+    backend->stealer.once_count = 0;
     for (int i = 0; i < backend->ready_count; i++) {
         uint64_t tag = backend->ready[i].data.u64;
         uint32_t events = backend->ready[i].events;

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "core/runtime_impl.h"
 #include "core/tick.h"
+#include "io/watch_table.h"
 #include "net/conn_impl.h"
 #include "net/listener_impl.h"
 
@@ -224,14 +225,29 @@ steal_once(rsl_stealer *stealer, rsl_conn *conn, size_t *taken, rsl_sink *sink)
     return got == STEAL_SIZE;
 }
 
+static void
+stealer_keep_watches(rsl_stealer *stealer, const struct epoll_event *ready,
+                     int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (rsl_tag_kind(ready[i].data.u64) == RSL_EV_WATCH
+            && (ready[i].data.u64 & RSL_WATCH_TAG_ONCE) != 0) {
+            stealer->once[stealer->once_count++] = ready[i];
+        }
+    }
+}
+
 size_t
 rsl_steal_from(rsl_stealer *stealer, rsl_runtime *rt, int epfd, size_t budget,
                rsl_sink *sink)
 {
     struct epoll_event ready[STEAL_EVENTS];
-    int count = epoll_wait(epfd, ready, STEAL_EVENTS, 0);
+    unsigned room = RSL_STEALER_ONCE_MAX - stealer->once_count;
+    int max = room < STEAL_EVENTS ? (int)room : STEAL_EVENTS;
+    int count = max == 0 ? 0 : epoll_wait(epfd, ready, max, 0);
     size_t taken = 0;
 
+    stealer_keep_watches(stealer, ready, count);
     for (int i = 0; i < count && taken < budget; i++) {
         uint64_t tag = ready[i].data.u64;
         rsl_conn *conn;

@@ -8,6 +8,8 @@
 #ifndef RSL_IO_SOCK_OPS_H
 #define RSL_IO_SOCK_OPS_H
 
+#include <sys/epoll.h>
+
 #include "io/backend.h"
 
 rsl_status rsl_sock_recv(rsl_backend *backend, rsl_conn *conn, void *buf,
@@ -26,14 +28,21 @@ bool rsl_accept_error_is_passing(int code);
 void rsl_sock_send_batch(rsl_backend *backend, rsl_conn **conns, unsigned count,
                          bool has_token);
 
+enum { RSL_STEALER_ONCE_MAX = 256 };
+
 /* The runtime thread's reading. [T] */
 typedef struct rsl_stealer {
     rsl_chunk *spare; /* to receive into; NULL until first used */
+    /* Watches that epoll reports once and that came with the conns: kept for
+     * the loop thread, which alone may report them. */
+    struct epoll_event once[RSL_STEALER_ONCE_MAX];
+    unsigned once_count;
 } rsl_stealer;
 
 void rsl_stealer_fini(rsl_stealer *stealer);
 
-/* [T] steal() over the epoll set `epfd`, whose conns are tagged READABLE. */
+/* [T] steal() over the epoll set `epfd`, whose conns are tagged READABLE.
+ * Does nothing while there is no room for watches in `once`. */
 size_t rsl_steal_from(rsl_stealer *stealer, rsl_runtime *rt, int epfd,
                       size_t budget, rsl_sink *sink);
 

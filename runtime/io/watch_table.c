@@ -73,14 +73,20 @@ table_forget(rsl_watch_table *table, int epfd, int fd)
 static struct epoll_event
 table_event(int fd, unsigned mask)
 {
-    uint32_t read = EPOLLIN, write = EPOLLOUT, once = EPOLLONESHOT;
+    struct epoll_event event = {.data.u64 =
+                                    rsl_tag(RSL_EV_WATCH, (uint64_t)fd)};
 
-    return (struct epoll_event){
-        .events = ((mask & RSL_WATCH_READ) != 0 ? read : 0)
-                  | ((mask & RSL_WATCH_WRITE) != 0 ? write : 0)
-                  | ((mask & RSL_WATCH_ONCE) != 0 ? once : 0),
-        .data.u64 = rsl_tag(RSL_EV_WATCH, (uint64_t)fd),
-    };
+    if ((mask & RSL_WATCH_READ) != 0) {
+        event.events |= EPOLLIN;
+    }
+    if ((mask & RSL_WATCH_WRITE) != 0) {
+        event.events |= EPOLLOUT;
+    }
+    if ((mask & RSL_WATCH_ONCE) != 0) {
+        event.events |= EPOLLONESHOT;
+        event.data.u64 |= RSL_WATCH_TAG_ONCE;
+    }
+    return event;
 }
 
 rsl_status
@@ -140,10 +146,14 @@ void
 rsl_watch_table_report(rsl_watch_table *table, int epfd, uint64_t tag,
                        uint32_t events, rsl_sink *sink)
 {
-    int fd = (int)rsl_tag_id(tag);
+    int fd = (int)(rsl_tag_id(tag) & ~RSL_WATCH_TAG_ONCE);
     unsigned known = table_known(table, (size_t)fd);
     unsigned mask = 0;
 
+    if ((tag & RSL_WATCH_TAG_ONCE) != 0
+        && (bits_of(known) == 0 || (known & RSL_WATCH_ONCE) == 0)) {
+        return; /* forgotten meanwhile, or watched anew, which looks again */
+    }
     if (bits_of(known) == 0) {
         /* Closed under another number's cover: a dup keeps the file, and so
          * its registration, alive. Works while the fd is the same file. */
@@ -164,6 +174,7 @@ rsl_watch_table_report(rsl_watch_table *table, int epfd, uint64_t tag,
         table_rearm(table, epfd, fd, mask);
     }
     if (mask != 0) {
-        sink->emit(sink, (rsl_event){.tag = tag, .u.arg = (intptr_t)mask});
+        sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_WATCH, (uint64_t)fd),
+                                     .u.arg = (intptr_t)mask});
     }
 }

@@ -16,6 +16,10 @@
 #include <rsl/event.h>
 #include <rsl/watch.h>
 
+/* In the tags of what is watched once: whoever takes such an event out of the
+ * set must see to it that it is reported, for it does not come again. */
+#define RSL_WATCH_TAG_ONCE (UINT64_C(1) << 40)
+
 typedef struct rsl_watch_table {
     uint8_t *masks; /* RSL_WATCH_* and whether it is in the set, by fd */
     size_t cap;
@@ -32,7 +36,8 @@ rsl_status rsl_watch_table_set(rsl_watch_table *table, int epfd, int fd,
  * nothing is said to the kernel, for its registration may be theirs. */
 void rsl_watch_table_drop(rsl_watch_table *table, int fd);
 
-/* Emit what epoll's `events` mean to the watch that `tag` names. */
+/* Emit what epoll's `events` mean to the watch that `tag` names. One that is
+ * watched once may be reported late. */
 void rsl_watch_table_report(rsl_watch_table *table, int epfd, uint64_t tag,
                             uint32_t events, rsl_sink *sink);
 

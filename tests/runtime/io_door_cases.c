@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/tick.h"
 #include "io_cases.h"
 
 static void
@@ -250,6 +251,41 @@ single_watch_survives_a_reused_fd(void **state)
     io_loop_fini(&loop);
 }
 
+/* The runtime thread polls the same set; what it takes out of it is not lost,
+ * however many there are. */
+static void
+single_watch_outlives_a_tick_of_the_runtime_thread(void **state)
+{
+    enum { PAIRS = 300 };
+    io_loop loop;
+    int pairs[PAIRS][2];
+
+    (void)state;
+    io_loop_init(&loop, RSL_TAKEOVER_NEVER);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        assert_int_equal(pipe2(pairs[i], O_CLOEXEC), 0);
+        set_watch(&loop, pairs[i][0], RSL_WATCH_READ | RSL_WATCH_ONCE);
+        assert_int_equal(write(pairs[i][1], "x", 1), 1);
+    }
+    set_watch(&loop, pairs[0][0], 0); /* nobody waits for it any more */
+    for (unsigned i = 0; i < PAIRS; i++) {
+        assert_int_equal(rsl_tick(loop.rt, true), 0);
+    }
+    set_watch(&loop, pairs[1][0], 0);
+    set_watch(&loop, pairs[2][0], RSL_WATCH_READ | RSL_WATCH_ONCE);
+    for (unsigned i = 2; i < PAIRS; i++) {
+        io_until(&loop, loop.watch_events[pairs[i][0]] > 0);
+        assert_int_equal(loop.watch_mask[pairs[i][0]], RSL_WATCH_READ);
+    }
+    assert_int_equal(loop.watch_events[pairs[0][0]], 0);
+    assert_int_equal(loop.watch_events[pairs[1][0]], 0);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        close(pairs[i][0]);
+        close(pairs[i][1]);
+    }
+    io_loop_fini(&loop);
+}
+
 /* A wait for an fd that became a conn's is forgotten without a word to the
  * kernel, whose registration is the conn's. */
 static void
@@ -343,6 +379,7 @@ io_run_door_cases(void)
         cmocka_unit_test(watch_survives_a_reused_fd),
         cmocka_unit_test(single_watch_reports_each_side_once),
         cmocka_unit_test(single_watch_survives_a_reused_fd),
+        cmocka_unit_test(single_watch_outlives_a_tick_of_the_runtime_thread),
         cmocka_unit_test(forgotten_watch_leaves_the_conn_its_fd),
         cmocka_unit_test(watch_of_a_regular_or_closed_fd_is_refused),
         cmocka_unit_test(starved_receives_lose_nothing),
