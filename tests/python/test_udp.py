@@ -298,27 +298,29 @@ async def test_callbacks_run_in_the_context_of_the_maker(loop):
 
 # --- errors ------------------------------------------------------------------
 
+@pytest.fixture
 def closed_port():
-    with udp_socket() as sock:
-        return sock.getsockname()
+    """An address that nobody can bind just now, and nobody has."""
+    with udp_socket() as holder:
+        yield "127.0.0.9", holder.getsockname()[1]
 
 
-async def test_refused_by_the_peer(loop):
-    async with endpoint(remote_addr=closed_port()) as (transport, protocol):
+async def test_refused_by_the_peer(loop, closed_port):
+    async with endpoint(remote_addr=closed_port) as (transport, protocol):
         transport.sendto(b"anybody?")
         await until(lambda: protocol.errors)
         assert [type(exc) for exc in protocol.errors] == [ConnectionRefusedError]
         assert not transport.is_closing()
 
 
-async def test_refused_is_told_by_the_next_send(loop):
-    async with endpoint(remote_addr=closed_port()) as (transport, protocol):
+async def test_refused_is_told_by_the_next_send(loop, closed_port):
+    async with endpoint(remote_addr=closed_port) as (transport, protocol):
         transport.sendto(b"anybody?")
         transport.sendto(b"nobody?")
         assert [type(exc) for exc in protocol.errors] == [ConnectionRefusedError]
 
 
-async def test_error_received_may_raise(loop):
+async def test_error_received_may_raise(loop, closed_port):
     contexts = []
     loop.set_exception_handler(lambda loop, context: contexts.append(context))
 
@@ -327,7 +329,7 @@ async def test_error_received_may_raise(loop):
             super().error_received(exc)
             raise ValueError("mine")
 
-    async with endpoint(Raising, remote_addr=closed_port()) as (
+    async with endpoint(Raising, remote_addr=closed_port) as (
             transport, protocol):
         transport.sendto(b"anybody?")
         await until(lambda: contexts)
@@ -336,13 +338,13 @@ async def test_error_received_may_raise(loop):
         assert not transport.is_closing()
 
 
-async def test_error_received_may_close(loop):
+async def test_error_received_may_close(loop, closed_port):
     class Closing(Recorder):
         def error_received(self, exc):
             super().error_received(exc)
             self.transport.close()
 
-    async with endpoint(Closing, remote_addr=closed_port()) as (
+    async with endpoint(Closing, remote_addr=closed_port) as (
             transport, protocol):
         transport.sendto(b"anybody?")
         assert await asyncio.wait_for(protocol.lost, PATIENCE) is None
