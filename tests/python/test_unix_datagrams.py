@@ -147,7 +147,7 @@ async def test_a_pair_without_names(loop):
             assert contexts[0]["exception"] is protocol.lost.result()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11),
+@pytest.mark.skipif(sys.version_info < (3, 13),
                     reason="asyncio takes datagram sockets only")
 async def test_messages_of_a_sequenced_socket(loop):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
