@@ -3,19 +3,19 @@
 the same callbacks, the same exceptions, the same messages sent."""
 
 import asyncio
+import fcntl
 import socket
+import struct
 import sys
+import termios
 
 import pytest
 
 from datagrams import empty, ended, name_of, udp_socket
-from support import LOOPBACK, run, turns
+from support import LOOPBACK, run, turns, until
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
-
-# Turns in which asyncio, one message each, delivers what one step sends.
-TURNS = 10
 
 
 class Logging(asyncio.DatagramProtocol):
@@ -64,6 +64,12 @@ class Logging(asyncio.DatagramProtocol):
         self.note("resume")
 
 
+def waiting(sock):
+    """The size of the next message in a socket."""
+    size = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+    return struct.unpack("i", size)[0]
+
+
 class Play:
     """One sequence on one loop; `log` is what came of it."""
 
@@ -92,11 +98,19 @@ class Play:
                 except Exception as exc:
                     result = type(exc), str(exc)
                 self.log.append(("result", self.hide_port(result)))
-                await turns(TURNS)
+                await self.settle()
                 self.log.append(("sent", empty(peer)))
             self.acts.clear()
             await ended(self.transport, protocol)
             await turns()
+
+    async def settle(self):
+        """Turns until what has arrived is delivered, or will not be."""
+        sock = self.transport.get_extra_info("socket")
+        await until(lambda: self.transport.is_closing()
+                    or (PAUSES and not self.transport.is_reading())
+                    or not waiting(sock))
+        await turns()
 
     def hide_port(self, result):
         """Ports differ from play to play."""
