@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 import warnings
 
@@ -20,6 +21,7 @@ import support
 
 KILL_SECONDS = 20        # after a hang's report, then the whole run is ended
 LEAK_PATIENCE = 3.0      # an ended thread stays in /proc for a moment
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def pytest_addoption(parser):
@@ -213,10 +215,11 @@ def leak_guard(request, watchdog):
     hook, sys.unraisablehook = sys.unraisablehook, note
     fds, threads = support.open_fds(), support.native_threads()
     try:
-        yield
-        gc.collect()
-        # What pytest keeps of each test would make the next ones' slower.
-        gc.freeze()
+        yield            # to asyncio_errors, which collects
+        if not FREE_THREADED:
+            # What pytest keeps of each test would make the next ones' slower.
+            # There a collection walks the frozen objects too.
+            gc.freeze()
         deadline = time.monotonic() + LEAK_PATIENCE
         while (_leaks(fds, threads) and time.monotonic() < deadline):
             time.sleep(0.002)
@@ -260,10 +263,14 @@ def asyncio_errors(leak_guard):
     logger.addHandler(handler)
     try:
         yield handler.records
-        gc.collect()     # "exception was never retrieved" comes from __del__
+        # "exception was never retrieved" comes from __del__.
+        again = gc.collect() > 0
         left = [record.getMessage() for record in handler.records]
         # A record's traceback would keep the test's objects alive past here.
+        again = again or handler.records != []
         handler.records.clear()
+        if again:        # what finalizers and records left
+            gc.collect()
     finally:
         logger.removeHandler(handler)
     assert not left, f"logged: {left}"
