@@ -58,8 +58,7 @@ pyrsl_datagram_lose(DatagramTransport *self, PyObject *exc)
 static int
 datagram_schedule_lost(DatagramTransport *self, PyObject *exc)
 {
-    if (pyrsl_loop_check_closed(self->loop) < 0
-        || pyrsl_loop_check_thread(self->loop) < 0) {
+    if (pyrsl_loop_check_call(self->loop) < 0) {
         return -1;
     }
     PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);

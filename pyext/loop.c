@@ -197,6 +197,20 @@ pyrsl_loop_check_closed(LoopObject *self)
     return 0;
 }
 
+int
+pyrsl_loop_check_call(LoopObject *self)
+{
+    if (pyrsl_loop_check_closed(self) < 0
+        || pyrsl_loop_check_thread(self) < 0) {
+        return -1;
+    }
+    if (!self->debug || pyrsl_loop_is_owner(self)) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError, PYRSL_WRONG_THREAD);
+    return -1;
+}
+
 /* --- The type --- */
 
 static PyObject *

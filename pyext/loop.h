@@ -133,6 +133,10 @@ pyrsl_loop_is_owner(LoopObject *self)
     return id == 0 || id == PyThread_get_thread_ident();
 }
 
+#define PYRSL_WRONG_THREAD                                           \
+    "Non-thread-safe operation invoked on an event loop other than " \
+    "the current one"
+
 /* Without a GIL nothing protects a transport from a stranger's call: -1 with
  * RuntimeError. `self` may be NULL, for a transport that is lost. */
 static inline int
@@ -140,9 +144,7 @@ pyrsl_loop_check_thread(LoopObject *self)
 {
 #ifdef Py_GIL_DISABLED
     if (self != NULL && !pyrsl_loop_is_owner(self)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "Non-thread-safe operation invoked on an event loop "
-                        "other than the current one");
+        PyErr_SetString(PyExc_RuntimeError, PYRSL_WRONG_THREAD);
         return -1;
     }
 #else
@@ -150,5 +152,9 @@ pyrsl_loop_check_thread(LoopObject *self)
 #endif
     return 0;
 }
+
+/* What asyncio's call_soon() refuses: a closed loop and, in debug mode, another
+ * thread. Transports call it at their beginning and at their end. */
+int pyrsl_loop_check_call(LoopObject *self);
 
 #endif

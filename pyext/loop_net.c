@@ -265,6 +265,10 @@ loop_remove_watch(LoopObject *self, PyObject *object, unsigned bit)
         Py_RETURN_FALSE;
     }
     int fd = fd_registered(self, object);
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Clear(); /* no fd, so that nothing watches it */
+        Py_RETURN_FALSE;
+    }
     if (fd < 0) {
         return NULL;
     }

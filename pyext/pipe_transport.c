@@ -54,7 +54,7 @@ pyrsl_pipe_log(PipeTransport *self, PyObject *level, const char *format)
 static int
 pipe_schedule_lost(PipeTransport *self, PyObject *exc)
 {
-    if (pyrsl_loop_check_closed(self->loop) < 0) {
+    if (pyrsl_loop_check_call(self->loop) < 0) {
         return -1;
     }
     PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);
@@ -293,7 +293,7 @@ static const char *const make_names[] = {"pipe", "protocol", "waiter", "extra",
 static PyObject *
 pipe_make(LoopObject *loop, PyObject *const *bound, pipe_request *request)
 {
-    if (pyrsl_loop_check_closed(loop) < 0
+    if (pyrsl_loop_check_call(loop) < 0
         || pipe_fileno(loop->st, bound[0], &request->fd) < 0) {
         return NULL;
     }

@@ -87,6 +87,19 @@ read_tell_updated(StreamTransport *self, size_t size)
     return 0;
 }
 
+/* Come back to what is kept with the conn, at the next turn. */
+static int
+read_again(StreamTransport *self)
+{
+    rsl_event event = {.tag =
+                           rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
+    if (pyrsl_ready_push(&self->loop->ready, event) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
 /* SystemExit or KeyboardInterrupt of eof_received() leaves the loop. In asyncio
  * the socket stays watched, so that the end is met again at the next turn. */
 static int
@@ -96,10 +109,8 @@ read_repeat_eof(StreamTransport *self)
         return -1;
     }
     self->end = STREAM_END_EOF_PENDING;
-    rsl_event event = {.tag =
-                           rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
-    if (self->reading && pyrsl_ready_push(&self->loop->ready, event) < 0) {
-        PyErr_NoMemory();
+    if (self->reading) {
+        (void)read_again(self); /* an exception is set either way */
     }
     return -1;
 }
@@ -223,7 +234,8 @@ read_deliver(StreamTransport *self, LoopObject *loop, rsl_chunk *chain)
     }
     rsl_conn_hold(self->conn, chain);
     self->has_held = true;
-    return status;
+    /* SystemExit leaves the loop with the reader in place. */
+    return self->reading && read_again(self) < 0 ? -1 : status;
 }
 
 /* --- In the context of the reader --- */

@@ -229,7 +229,7 @@ pyrsl_stream_abandon(StreamTransport *self)
 static int
 stream_schedule_lost(StreamTransport *self, PyObject *exc)
 {
-    if (pyrsl_loop_check_closed(self->loop) < 0) {
+    if (pyrsl_loop_check_call(self->loop) < 0) {
         return -1;
     }
     PyObject *method =

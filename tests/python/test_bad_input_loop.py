@@ -89,6 +89,8 @@ class Props:
     def close(self):
         for thing in self.sockets + self.files:
             thing.close()
+        for path in os.listdir(b"."):
+            os.unlink(path)
 
     def valid(self, method, parameter):
         make = (VALID.get((method, parameter)) or VALID.get(parameter))
@@ -164,7 +166,7 @@ VALID = {
     "file": Props.file,
     "transport": constant(bad_input.Custom()),
     "protocol": constant(asyncio.Protocol()),
-    "sslcontext": lambda props: ssl.create_default_context(),
+    "sslcontext": constant(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
     "program": constant("true"),
     "cmd": constant("true"),
 }
@@ -291,9 +293,18 @@ def outcome_in(place, make_loop, call):
         props.close()
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Some of the wrong paths are paths."""
+    monkeypatch.chdir(tmp_path)
+
+
 # --- tests -------------------------------------------------------------------
 
-KNOWN = {}
+# call: why it may go otherwise than on asyncio.
+KNOWN = {
+    f"call_at(when={wrong})": "asyncio takes it, and fails when it compares"
+    for wrong in bad_input.WRONG}
 ELSEWHERE = {
     "subprocess_exec": "test_subprocess_options.py: each call is a process",
     "subprocess_shell": "test_subprocess_options.py: each call is a process",
@@ -324,6 +335,10 @@ def check(make_loop, name, place, only_valid=False):
         bad_input.calls_of(LOOP, name, only_valid=only_valid),
         lambda call: outcome_in(place, make_loop, call),
         lambda call: theirs_in(place, call), KNOWN)
+    if place is in_closed_loop:
+        # Whether the loop or the argument is found bad first is no matter.
+        found = [one for one in found if "as it should be" in one
+                 or "Event loop is closed" not in one]
     assert not found, "\n" + "\n".join(found)
 
 
