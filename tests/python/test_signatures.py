@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from support import transport_and_peer
+from support import PATIENCE, Recorder, transport_and_peer
 
 Parameter = inspect.Parameter
 
@@ -61,6 +61,19 @@ async def test_transport_method_has_asyncios_signature(loop, name):
         assert shape(getattr(type(transport), name)) == shape(theirs)
 
 
+async def test_pipe_methods_have_asyncios_signatures(loop, pipe):
+    from asyncio import unix_events
+    for end, make, theirs in (
+            (0, loop.connect_read_pipe, unix_events._UnixReadPipeTransport),
+            (1, loop.connect_write_pipe, unix_events._UnixWritePipeTransport)):
+        transport, protocol = await make(Recorder, pipe[end])
+        for name in public_methods(theirs):
+            assert shape(getattr(type(transport), name)) == \
+                shape(getattr(theirs, name)), name
+        transport.close()
+        await asyncio.wait_for(protocol.lost, PATIENCE)
+
+
 @pytest.mark.asyncio_is_worse("it documents some only")
 @pytest.mark.parametrize("name", ["call_soon", "call_soon_threadsafe",
                                   "call_later", "call_at", "create_task",
@@ -82,7 +95,7 @@ def test_callbacks_can_be_passed_by_keyword(loop):
 
 
 async def test_transport_arguments_can_be_passed_by_keyword(loop):
-    from support import Recorder, recv_exactly
+    from support import recv_exactly
     async with transport_and_peer() as (transport, protocol, peer):
         transport.write(data=b"a")
         transport.writelines(list_of_data=[b"b"])
