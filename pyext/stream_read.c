@@ -9,6 +9,17 @@
 
 #define READ_FAILED "Fatal read error on socket transport"
 
+/* Reads of these sizes are worth an object of their own, except that malloc maps
+ * each of 128 KiB and more by itself. The size is a multiple of READ_STEP, so
+ * that a little more is noticed. */
+#define READ_DIRECT_MIN     (32u << 10)
+#define READ_DIRECT_MAX     (120u << 10)
+#define READ_STEP           (8u << 10)
+#define READ_ROUND_UP(size) (((size) / READ_STEP + 1) * READ_STEP)
+
+/* The size sinks by one part in so many with each read that was smaller. */
+#define READ_FADE 8
+
 /* --- Telling the protocol --- */
 
 /* data_received(data); takes `data`. */
@@ -330,15 +341,27 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
 
 /* --- Reads of our own --- */
 
-/* After a read that filled its buffer the next one goes straight into a bytes
- * object of the largest size, which it is likely to fill as well. All others
- * land in the loop's scratch buffer and are copied: an object that was made for
- * the largest and then shrunk costs more, because malloc maps and unmaps its
- * pages each time (100 KiB echo: 20 page faults a message, 3x the CPU). */
+/* Where much comes the next read goes straight into a bytes object of the size
+ * that recent reads had, and which it is likely to fill. What is made larger
+ * and then shrunk costs more than a copy once malloc maps and unmaps its pages
+ * each time; so little lands in the loop's scratch buffer, and so does the read
+ * after one that filled its room, to find out how much there is. The size sinks
+ * slowly: a message that came in two pieces shall not cost the next one a second
+ * system call. */
 static void
-read_adapt(StreamTransport *self, size_t size)
+read_adapt(StreamTransport *self, size_t room, size_t size)
 {
-    self->read_hint = size == PYRSL_READ_MAX ? size : 0;
+    size_t hint = READ_ROUND_UP(size);
+    size_t kept = self->read_hint - self->read_hint / READ_FADE;
+    if (size == room) {
+        self->read_hint = size == PYRSL_READ_MAX ? size : 0;
+        return;
+    }
+    if (hint < kept && kept <= READ_DIRECT_MAX) {
+        hint = kept;
+    }
+    self->read_hint =
+        hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX ? 0 : hint;
 }
 
 static rsl_status
@@ -352,7 +375,7 @@ read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
     rsl_status status =
         rsl_conn_recv(self->conn, scratch, PYRSL_READ_MAX, &size, err);
     if (status == RSL_OK) {
-        read_adapt(self, size);
+        read_adapt(self, PYRSL_READ_MAX, size);
         *out =
             PyBytes_FromStringAndSize((const char *)scratch, (Py_ssize_t)size);
     }
@@ -367,17 +390,17 @@ read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
     if (data == NULL) {
         return RSL_OK; /* *out is NULL, and the exception is set */
     }
-    size_t size = 0;
-    rsl_status status = rsl_conn_recv(self->conn, PyBytes_AS_STRING(data),
-                                      self->read_hint, &size, err);
+    size_t room = self->read_hint, size = 0;
+    rsl_status status =
+        rsl_conn_recv(self->conn, PyBytes_AS_STRING(data), room, &size, err);
     if (status != RSL_OK) {
         Py_DECREF(data);
         return status;
     }
-    if (size < self->read_hint) {
+    if (size < room) {
         (void)_PyBytes_Resize(&data, (Py_ssize_t)size); /* data is NULL then */
     }
-    read_adapt(self, size);
+    read_adapt(self, room, size);
     *out = data;
     return RSL_OK;
 }
