@@ -11,6 +11,8 @@ import pytest
 
 from support import PATIENCE, Recorder, settle, turns, until
 
+pytestmark = pytest.mark.stream
+
 
 def reads(transport):
     """is_reading(), which asyncio's pipes have from 3.11 on."""

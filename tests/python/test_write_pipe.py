@@ -13,6 +13,8 @@ import pytest
 
 from support import PATIENCE, Recorder, settle, turns, until
 
+pytestmark = pytest.mark.stream
+
 PIPE_SIZE = 65536
 FULL = bytes(PIPE_SIZE)
 
