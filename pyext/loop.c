@@ -124,6 +124,7 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
         self->rt = NULL;
         return pyrsl_raise(status, &err);
     }
+    pyrsl_loop_find_clock(self);
     atomic_store(&self->closed, false);
     Py_RETURN_NONE;
 }
@@ -462,6 +463,7 @@ pyrsl_loop_add_methods(PyTypeObject *type)
 {
     PyMethodDef *const tables[] = {
         loop_own_methods,
+        pyrsl_loop_clock_methods,
         pyrsl_loop_schedule_methods,
         pyrsl_loop_run_methods,
         pyrsl_loop_forever_methods,
@@ -488,6 +490,7 @@ static PyType_Slot loop_slots[] = {
     {Py_tp_dealloc, loop_dealloc},
     {Py_tp_traverse, loop_traverse},
     {Py_tp_clear, loop_clear},
+    {Py_tp_setattro, pyrsl_loop_setattro},
     {Py_tp_getset, loop_getset},
     {0, NULL},
 };

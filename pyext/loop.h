@@ -65,6 +65,8 @@ typedef struct LoopObject {
     atomic_bool stopping;     /* [A] */
     bool debug;               /* [L] */
     bool lost_event;          /* [L] the ready queue could not grow */
+    bool foreign_clock;       /* [L] time() is not ours: a test moves it */
+    double foreign_now;       /* [L] its answer before this turn's wait */
     uint64_t turns;           /* [L] stats */
     uint64_t callbacks;       /* [L] */
 } LoopObject;
@@ -93,6 +95,23 @@ int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
 /* Takes a PYRSL_MSG_CALL message: its Handle joins the ready queue. */
 void pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg);
 extern PyMethodDef pyrsl_loop_schedule_methods[];
+
+/* loop_clock.c */
+static inline double
+pyrsl_clock_seconds(void)
+{
+    return (double)rsl_clock_now_ns() * 1e-9;
+}
+
+/* Look again whether time() is ours. */
+void pyrsl_loop_find_clock(LoopObject *self);
+/* What a foreign time() answers; -1 with an exception. */
+int pyrsl_loop_ask_clock(LoopObject *self, double *out);
+/* time() + delay, as Python adds them. */
+PyObject *pyrsl_loop_deadline(LoopObject *self, PyObject *delay);
+/* The type's tp_setattro. */
+int pyrsl_loop_setattro(PyObject *self, PyObject *name, PyObject *value);
+extern PyMethodDef pyrsl_loop_clock_methods[];
 
 /* loop_tasks.c */
 extern PyMethodDef pyrsl_loop_task_methods[];

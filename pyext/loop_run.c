@@ -39,7 +39,9 @@ loop_timeout_ns(LoopObject *self)
     if (when == INFINITY) {
         return -1;
     }
-    double delay = when - (double)rsl_clock_now_ns() * 1e-9;
+    double now =
+        self->foreign_clock ? self->foreign_now : pyrsl_clock_seconds();
+    double delay = when - now;
     if (!(delay > 0)) {
         /* NaN never fires, and must not make the loop spin. */
         return isnan(delay) ? -1 : 0;
@@ -101,6 +103,17 @@ loop_wait(LoopObject *self)
     return loop_wait_failed(status, &err);
 }
 
+/* A foreign time() is Python code: it is asked before the token is taken. */
+static int
+loop_note_foreign_time(LoopObject *self)
+{
+    if (!self->foreign_clock || self->timers.count == 0
+        || loop_found(self) > 0) {
+        return 0;
+    }
+    return pyrsl_loop_ask_clock(self, &self->foreign_now);
+}
+
 static int
 loop_poll(LoopObject *self)
 {
@@ -109,6 +122,9 @@ loop_poll(LoopObject *self)
         pyrsl_contexts_clear(&self->contexts);
     }
     rsl_runtime_drain(self->rt, &self->sink);
+    if (loop_note_foreign_time(self) < 0) {
+        return -1;
+    }
     int status;
     if (rsl_runtime_acquire(self->rt, &self->sink) == RSL_OK) {
         status = loop_wait(self);
@@ -145,7 +161,11 @@ loop_queue_timers(LoopObject *self)
     if (self->timers.count == 0) {
         return 0;
     }
-    double limit = (double)rsl_clock_now_ns() * 1e-9 + LOOP_CLOCK_RESOLUTION;
+    double limit = pyrsl_clock_seconds();
+    if (self->foreign_clock && pyrsl_loop_ask_clock(self, &limit) < 0) {
+        return -1;
+    }
+    limit += LOOP_CLOCK_RESOLUTION;
     TimerHandleObject *timer;
     while ((timer = loop_take_due_timer(self, limit)) != NULL) {
         if (timer->handle.cancelled == Py_True) {
@@ -347,6 +367,8 @@ loop_enter(LoopObject *self)
         pyrsl_raise(status, &err);
         return -1;
     }
+    /* A class may have got another time() since. */
+    pyrsl_loop_find_clock(self);
     return 0;
 }
 

@@ -290,22 +290,6 @@ loop_call_soon_threadsafe(LoopObject *self, PyObject *const *args,
 
 /* --- Timers --- */
 
-static double
-loop_now(void)
-{
-    return (double)rsl_clock_now_ns() * 1e-9;
-}
-
-PyDoc_STRVAR(loop_time_doc,
-"time($self, /)\n--\n\n"
-"The loop's clock in seconds: CLOCK_MONOTONIC, as time.monotonic().");
-
-static PyObject *
-loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
-{
-    return PyFloat_FromDouble(loop_now());
-}
-
 /* A TimerHandle for args[1](*args[2:]) at `when` (taken), in the heap. */
 static PyObject *
 loop_make_timer(LoopObject *self, PyObject *when, const pyrsl_call *call)
@@ -370,23 +354,6 @@ loop_call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     return loop_make_timer(self, Py_NewRef(call.args[0]), &call);
 }
 
-/* time() + delay, as Python adds them. */
-static PyObject *
-loop_deadline(PyObject *delay)
-{
-    double now = loop_now();
-    if (PyFloat_CheckExact(delay)) {
-        return PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
-    }
-    PyObject *base = PyFloat_FromDouble(now);
-    if (base == NULL) {
-        return NULL;
-    }
-    PyObject *when = PyNumber_Add(base, delay);
-    Py_DECREF(base);
-    return when;
-}
-
 PyDoc_STRVAR(loop_call_later_doc,
 "call_later($self, delay, callback, *args, context=None)\n--\n\n"
 "Arrange for callback(*args) to run after delay seconds.\n\n"
@@ -406,7 +373,7 @@ loop_call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    PyObject *when = loop_deadline(call.args[0]);
+    PyObject *when = pyrsl_loop_deadline(self, call.args[0]);
     if (when == NULL) {
         return NULL;
     }
@@ -476,7 +443,6 @@ PyMethodDef pyrsl_loop_schedule_methods[] = {
              loop_call_soon_threadsafe_doc),
     FASTCALL("call_later", loop_call_later, loop_call_later_doc),
     FASTCALL("call_at", loop_call_at, loop_call_at_doc),
-    {"time", loop_time, METH_NOARGS, loop_time_doc},
     {"_add_callback", (PyCFunction)(void (*)(void))loop_add_callback, METH_O,
      loop_add_callback_doc},
     {"_timer_handle_cancelled", loop_timer_handle_cancelled, METH_O,

@@ -20,6 +20,7 @@
     X(Task, "Task")                                     \
     X(Future, "Future")                                 \
     X(name, "name")                                     \
+    X(time, "time")                                     \
     X(exception, "exception")                           \
     X(message, "message")                               \
     X(transport, "transport")                           \

@@ -283,3 +283,77 @@ def test_nan_delay_does_not_hang_or_crash(loop):
     loop.run_forever()
     for handle in handles:
         handle.cancel()
+
+
+def test_time_replaced_on_the_loop_decides_what_is_due(loop, monkeypatch):
+    seen = []
+    now = loop.time()
+    loop.call_at(now + 3600, seen.append, "an hour")
+    loop.call_at(now + 7200, seen.append, "two hours")
+    monkeypatch.setattr(loop, "time", lambda: now + 3600)
+    loop.call_later(1800, seen.append, "an hour and a half")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == ["an hour"]
+    monkeypatch.setattr(loop, "time", lambda: now + 5400)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == ["an hour", "an hour and a half"]
+
+
+def test_time_replaced_while_the_loop_runs(loop, monkeypatch):
+    """As aiohttp's own tests do."""
+    async def main():
+        seen = []
+        now = loop.time()
+        loop.call_at(now + 3600, seen.append, "an hour")
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "time", lambda: now + 3600)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert seen == ["an hour"]
+        assert loop.time() < now + 1800
+        loop.call_at(now + 3600, seen.append, "never")
+        await asyncio.sleep(0.001)
+        assert seen == ["an hour"]
+
+    loop.run_until_complete(main())
+
+
+def test_time_replaced_on_the_loop_decides_how_long_it_sleeps(
+        loop, monkeypatch):
+    now = loop.time()
+    times = iter([now + 3599.99])
+    monkeypatch.setattr(loop, "time", lambda: next(times, now + 3600))
+    loop.call_at(now + 3600, loop.stop)
+    loop.run_forever()
+
+
+def test_time_of_a_subclass_decides_what_is_due(loop):
+    class Hasty(type(loop)):
+        ahead = 0
+
+        def time(self):
+            return super().time() + self.ahead
+
+    hasty = Hasty()
+    try:
+        hasty.call_later(3600, hasty.stop)
+        hasty.ahead = 3600
+        hasty.run_forever()
+    finally:
+        hasty.close()
+
+
+def test_time_that_raises_ends_the_run(loop, monkeypatch):
+    loop.call_later(3600, int)
+
+    def broken():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop, "time", broken)
+    with pytest.raises(ZeroDivisionError):
+        loop.run_forever()
+    monkeypatch.undo()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
