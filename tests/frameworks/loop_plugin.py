@@ -9,6 +9,7 @@ TEST_ONLY names a file with the ids of the tests to run, as JSON.
 
 import asyncio
 import asyncio.unix_events
+import gc
 import json
 import os
 import re
@@ -64,6 +65,13 @@ def pytest_collection_modifyitems(config, items):
     others = [item for item in items if stable(item.nodeid) not in wanted]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if stable(item.nodeid) in wanted]
+
+
+def pytest_collection_finish():
+    # Plugins collect garbage after each test: let them pass over what thousands
+    # of collected tests hold.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report):

@@ -107,7 +107,7 @@ PROJECTS = (
         "databases", "",
         requirements=(
             "asyncpg==0.32.0", "psycopg[binary,pool]==3.3.9",
-            "redis==8.1.0", "trustme", "pytest"),
+            "redis==8.1.0", "pytest"),
         tests_here=True,
         pytest=("-c", os.devnull, "--rootdir=."),
     ),
