@@ -58,6 +58,9 @@ acceptor_stop(pyrsl_acceptor **link)
 int
 pyrsl_accept_stop_fd(LoopObject *loop, int fd)
 {
+    if (!pyrsl_loop_is_owner(loop)) {
+        return 0; /* Loop._stop_serving() comes back on the loop's thread */
+    }
     for (pyrsl_acceptor **link = &loop->acceptors; *link != NULL;
          link = &(*link)->next) {
         if ((*link)->fd == fd) {

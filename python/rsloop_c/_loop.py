@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import selectors
 import signal
+import threading
 import weakref
 from asyncio import base_events, constants, events, format_helpers, sslproto
 from asyncio.unix_events import _UnixSelectorEventLoop
@@ -133,6 +134,14 @@ class Loop(
         base_events.logger.warning("Executing %s took %.3f seconds", what, duration)
 
     # --- Extension points of asyncio's loop --------------------------------
+
+    def _stop_serving(self, sock):
+        # asyncio lets any thread close a server. The kernel lets only the
+        # loop's own cancel what an io_uring has armed.
+        if self._thread_id in (None, threading.get_ident()):
+            super()._stop_serving(sock)
+        else:
+            self.call_soon_threadsafe(super()._stop_serving, sock)
 
     def _ensure_fd_no_transport(self, fd):
         fileno = fd

@@ -3,7 +3,6 @@
 runs, closed, and in debug mode from another thread."""
 
 import asyncio
-import contextvars
 import os
 import signal
 import socket
