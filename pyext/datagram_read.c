@@ -92,23 +92,6 @@ datagram_read_begin(DatagramTransport *self)
     return pyrsl_datagram_update(self);
 }
 
-static int
-datagram_log(DatagramTransport *self, const char *format)
-{
-    if (!self->loop->debug) {
-        return 0;
-    }
-    PyObject *text = PyUnicode_FromString(format);
-    if (text == NULL) {
-        return -1;
-    }
-    PyObject *result = PyObject_CallMethodObjArgs(
-        self->st->logger, self->st->str_debug, text, self, NULL);
-    Py_DECREF(text);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 PyDoc_STRVAR(datagram_is_reading_doc,
 "is_reading($self, /)\n--\n\n"
 "Return True if the transport is receiving.");
@@ -133,7 +116,9 @@ datagram_pause_reading(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
     self->paused = true;
     self->reading = false;
     if (pyrsl_datagram_update(self) < 0
-        || datagram_log(self, "%r pauses reading") < 0) {
+        || pyrsl_transport_log(self->loop, (PyObject *)self,
+                               self->st->str_debug, "%r pauses reading")
+               < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -156,7 +141,9 @@ datagram_resume_reading(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
     Py_XSETREF(self->context, context);
     self->paused = false;
     if (datagram_read_begin(self) < 0
-        || datagram_log(self, "%r resumes reading") < 0) {
+        || pyrsl_transport_log(self->loop, (PyObject *)self,
+                               self->st->str_debug, "%r resumes reading")
+               < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -55,22 +55,6 @@ pyrsl_datagram_lose(DatagramTransport *self, PyObject *exc)
     return 0;
 }
 
-static int
-datagram_schedule_lost(DatagramTransport *self, PyObject *exc)
-{
-    if (pyrsl_loop_check_call(self->loop) < 0) {
-        return -1;
-    }
-    PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);
-    if (args == NULL) {
-        return -1;
-    }
-    int status = pyrsl_transport_call_soon(
-        self->loop, (PyObject *)self, self->st->str_call_connection_lost, args);
-    Py_DECREF(args);
-    return status;
-}
-
 /* asyncio's _force_close(). */
 static int
 datagram_force_close(DatagramTransport *self, PyObject *exc)
@@ -84,7 +68,9 @@ datagram_force_close(DatagramTransport *self, PyObject *exc)
     self->state = DATAGRAM_LOST;
     self->conn_lost = 1;
     int status = pyrsl_datagram_update(self);
-    return datagram_schedule_lost(self, exc) < 0 ? -1 : status;
+    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc) < 0
+               ? -1
+               : status;
 }
 
 /* asyncio's close(): what is queued is sent first. */
@@ -103,7 +89,9 @@ datagram_close(DatagramTransport *self)
     self->state = DATAGRAM_LOST;
     self->conn_lost = 1;
     int status = pyrsl_datagram_update(self);
-    return datagram_schedule_lost(self, NULL) < 0 ? -1 : status;
+    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, NULL) < 0
+               ? -1
+               : status;
 }
 
 /* Report by loop._on_fatal_error(), which knows what asyncio logs. */

@@ -43,30 +43,6 @@ datagram_clear(DatagramTransport *self)
     return 0;
 }
 
-/* Collected on a thread that is not the loop's: the loop may be at work just
- * now. True when it will close us; that keeps us alive till then. */
-static bool
-datagram_abandon_later(DatagramTransport *self)
-{
-    if (self->dgram == NULL || pyrsl_loop_is_owner(self->loop)) {
-        return false;
-    }
-    PyObject *method =
-        PyObject_GetAttr((PyObject *)self, self->st->str_abandon);
-    PyObject *result = NULL;
-    if (method != NULL) {
-        result = PyObject_CallMethodOneArg(
-            (PyObject *)self->loop, self->st->str_call_soon_threadsafe, method);
-        Py_DECREF(method);
-    }
-    if (result == NULL) {
-        PyErr_Clear(); /* the loop was closed: nobody is at work */
-        return false;
-    }
-    Py_DECREF(result);
-    return true;
-}
-
 /* asyncio's __del__: only a transport that was never closed has a socket. */
 static void
 datagram_finalize(DatagramTransport *self)
@@ -75,12 +51,9 @@ datagram_finalize(DatagramTransport *self)
         return;
     }
     PyObject *raised = PyErr_GetRaisedException();
-    if (PyErr_ResourceWarning((PyObject *)self, 1, "unclosed transport %R",
-                              self)
-        < 0) {
-        PyErr_WriteUnraisable((PyObject *)self);
-    }
-    if (!datagram_abandon_later(self)) {
+    pyrsl_transport_warn_unclosed((PyObject *)self);
+    if (self->dgram == NULL
+        || !pyrsl_transport_abandon_later(self->loop, (PyObject *)self)) {
         self->state = DATAGRAM_CLOSED;
         pyrsl_datagram_release(self);
     }
@@ -92,17 +65,7 @@ datagram_finalize(DatagramTransport *self)
 static void
 datagram_dealloc(DatagramTransport *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
-        return;
-    }
-    PyObject_GC_UnTrack(self);
-    if (self->weakreflist != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
-    (void)datagram_clear(self); /* always 0 */
-    type->tp_free(self);
-    Py_DECREF(type);
+    pyrsl_transport_dealloc((PyObject *)self, &self->weakreflist);
 }
 
 /* --- The names that others read of asyncio's transports --- */

@@ -96,9 +96,6 @@ int pyrsl_pipe_fatal(PipeTransport *self, const char *message);
 /* asyncio's _call_connection_lost(). */
 int pyrsl_pipe_lose(PipeTransport *self, PyObject *exc);
 
-/* In debug mode: logger.<level>(format, self). */
-int pyrsl_pipe_log(PipeTransport *self, PyObject *level, const char *format);
-
 extern PyMethodDef pyrsl_pipe_read_methods[];  /* pipe_read.c */
 extern PyMethodDef pyrsl_pipe_write_methods[]; /* pipe_write.c */
 

@@ -65,7 +65,9 @@ read_some(PipeTransport *self, PyObject **out)
 static int
 read_ended(PipeTransport *self)
 {
-    if (pyrsl_pipe_log(self, self->st->str_info, "%r was closed by peer") < 0) {
+    if (pyrsl_transport_log(self->loop, (PyObject *)self, self->st->str_info,
+                            "%r was closed by peer")
+        < 0) {
         return -1;
     }
     if (self->state != PIPE_OPEN) {
@@ -169,7 +171,9 @@ pipe_pause_reading(PipeTransport *self, PyObject *Py_UNUSED(ignored))
     }
     self->paused = true;
     if (pyrsl_loop_unwatch(self->loop, self->fd, RSL_WATCH_READ) < 0
-        || pyrsl_pipe_log(self, self->st->str_debug, "%r pauses reading") < 0) {
+        || pyrsl_transport_log(self->loop, (PyObject *)self,
+                               self->st->str_debug, "%r pauses reading")
+               < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -191,7 +195,8 @@ pipe_resume_reading(PipeTransport *self, PyObject *Py_UNUSED(ignored))
     }
     self->paused = false;
     if (read_begin(self) < 0
-        || pyrsl_pipe_log(self, self->st->str_debug, "%r resumes reading")
+        || pyrsl_transport_log(self->loop, (PyObject *)self,
+                               self->st->str_debug, "%r resumes reading")
                < 0) {
         return NULL;
     }

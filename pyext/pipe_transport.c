@@ -35,39 +35,6 @@ pyrsl_pipe_is_open(PipeTransport *self)
 }
 
 int
-pyrsl_pipe_log(PipeTransport *self, PyObject *level, const char *format)
-{
-    if (self->loop == NULL || !self->loop->debug) {
-        return 0;
-    }
-    PyObject *text = PyUnicode_FromString(format);
-    if (text == NULL) {
-        return -1;
-    }
-    PyObject *result =
-        PyObject_CallMethodObjArgs(self->st->logger, level, text, self, NULL);
-    Py_DECREF(text);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-static int
-pipe_schedule_lost(PipeTransport *self, PyObject *exc)
-{
-    if (pyrsl_loop_check_call(self->loop) < 0) {
-        return -1;
-    }
-    PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);
-    if (args == NULL) {
-        return -1;
-    }
-    int status = pyrsl_transport_call_soon(
-        self->loop, (PyObject *)self, self->st->str_call_connection_lost, args);
-    Py_DECREF(args);
-    return status;
-}
-
-int
 pyrsl_pipe_force_close(PipeTransport *self, PyObject *exc)
 {
     if (self->state == PIPE_LOST || self->state == PIPE_CLOSED
@@ -83,7 +50,7 @@ pyrsl_pipe_force_close(PipeTransport *self, PyObject *exc)
     if (pyrsl_loop_unwatch(self->loop, self->fd, RSL_WATCH_READ) < 0) {
         return -1;
     }
-    return pipe_schedule_lost(self, exc);
+    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc);
 }
 
 /* Takes the file object away and closes it. */
@@ -293,12 +260,12 @@ static const char *const make_names[] = {"pipe", "protocol", "waiter", "extra",
 static PyObject *
 pipe_make(LoopObject *loop, PyObject *const *bound, pipe_request *request)
 {
-    if (pyrsl_loop_check_call(loop) < 0
-        || pipe_fileno(loop->st, bound[0], &request->fd) < 0) {
+    if (pipe_fileno(loop->st, bound[0], &request->fd) < 0) {
         return NULL;
     }
     mode_t mode = pipe_check_fd(request->kind, request->fd);
-    if (mode == 0 || pipe_set_nonblocking(request->fd) < 0) {
+    if (mode == 0 || pyrsl_loop_check_call(loop) < 0
+        || pipe_set_nonblocking(request->fd) < 0) {
         return NULL;
     }
     /* A device's write end says nothing by becoming readable. */

@@ -43,11 +43,7 @@ pipe_finalize(PipeTransport *self)
         return;
     }
     PyObject *raised = PyErr_GetRaisedException();
-    if (PyErr_ResourceWarning((PyObject *)self, 1, "unclosed transport %R",
-                              self)
-        < 0) {
-        PyErr_WriteUnraisable((PyObject *)self);
-    }
+    pyrsl_transport_warn_unclosed((PyObject *)self);
     PyObject *pipe = self->pipe;
     self->pipe = NULL;
     PyObject *result = PyObject_CallMethodNoArgs(pipe, self->st->str_close);
@@ -64,17 +60,7 @@ pipe_finalize(PipeTransport *self)
 static void
 pipe_dealloc(PipeTransport *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
-        return;
-    }
-    PyObject_GC_UnTrack(self);
-    if (self->weakreflist != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
-    (void)pipe_clear(self); /* always 0 */
-    type->tp_free(self);
-    Py_DECREF(type);
+    pyrsl_transport_dealloc((PyObject *)self, &self->weakreflist);
 }
 
 /* --- Methods of both --- */

@@ -219,7 +219,8 @@ static PyObject *
 pipe_read_ready(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
     if (pyrsl_loop_check_thread(self->loop) < 0
-        || pyrsl_pipe_log(self, self->st->str_info, "%r was closed by peer")
+        || pyrsl_transport_log(self->loop, (PyObject *)self, self->st->str_info,
+                               "%r was closed by peer")
                < 0) {
         return NULL;
     }

@@ -154,9 +154,6 @@ void pyrsl_stream_update_held(StreamTransport *self);
 int pyrsl_stream_read_begin(StreamTransport *self);
 int pyrsl_stream_read_end(StreamTransport *self);
 
-/* logger.debug(format, self) in debug mode. */
-int pyrsl_stream_log(StreamTransport *self, const char *format);
-
 /* -1 when the protocol's class fails isinstance(). */
 int pyrsl_stream_set_protocol(StreamTransport *self, PyObject *protocol);
 

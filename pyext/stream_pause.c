@@ -54,23 +54,6 @@ pyrsl_stream_read_end(StreamTransport *self)
     return status;
 }
 
-int
-pyrsl_stream_log(StreamTransport *self, const char *format)
-{
-    if (self->loop == NULL || !self->loop->debug) {
-        return 0;
-    }
-    PyObject *text = PyUnicode_FromString(format);
-    if (text == NULL) {
-        return -1;
-    }
-    PyObject *result = PyObject_CallMethodObjArgs(
-        self->st->logger, self->st->str_debug, text, self, NULL);
-    Py_DECREF(text);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 /* --- Methods --- */
 
 PyDoc_STRVAR(stream_is_reading_doc,
@@ -96,7 +79,9 @@ stream_pause_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
     }
     self->paused = true;
     if (pyrsl_stream_read_end(self) < 0
-        || pyrsl_stream_log(self, "%r pauses reading") < 0) {
+        || pyrsl_transport_log(self->loop, (PyObject *)self,
+                               self->st->str_debug, "%r pauses reading")
+               < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -119,7 +104,9 @@ stream_resume_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
     Py_XSETREF(self->context, context);
     self->paused = false;
     if (pyrsl_stream_read_begin(self) < 0
-        || pyrsl_stream_log(self, "%r resumes reading") < 0) {
+        || pyrsl_transport_log(self->loop, (PyObject *)self,
+                               self->st->str_debug, "%r resumes reading")
+               < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -131,7 +131,9 @@ static int
 read_tell_eof(StreamTransport *self)
 {
     self->end = STREAM_END_TOLD;
-    if (pyrsl_stream_log(self, "%r received EOF") < 0) {
+    if (pyrsl_transport_log(self->loop, (PyObject *)self, self->st->str_debug,
+                            "%r received EOF")
+        < 0) {
         return -1;
     }
     PyObject *protocol = Py_NewRef(self->protocol);

@@ -226,24 +226,6 @@ pyrsl_stream_abandon(StreamTransport *self)
     }
 }
 
-static int
-stream_schedule_lost(StreamTransport *self, PyObject *exc)
-{
-    if (pyrsl_loop_check_call(self->loop) < 0) {
-        return -1;
-    }
-    PyObject *method =
-        PyObject_GetAttr((PyObject *)self, self->st->str_call_connection_lost);
-    PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);
-    int status = -1;
-    if (method != NULL && args != NULL) {
-        status = pyrsl_loop_call_soon(self->loop, method, args, NULL);
-    }
-    Py_XDECREF(method);
-    Py_XDECREF(args);
-    return status;
-}
-
 int
 pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
 {
@@ -259,7 +241,9 @@ pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
     self->state = STREAM_LOST;
     self->conn_lost = 1;
     status = pyrsl_stream_read_end(self) < 0 ? -1 : status;
-    return stream_schedule_lost(self, exc) < 0 ? -1 : status;
+    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc) < 0
+               ? -1
+               : status;
 }
 
 int
@@ -279,7 +263,9 @@ pyrsl_stream_close(StreamTransport *self)
     self->state = drained ? STREAM_LOST : STREAM_CLOSING;
     self->conn_lost = drained ? 1 : 0;
     int status = pyrsl_stream_read_end(self);
-    if (drained && stream_schedule_lost(self, NULL) < 0) {
+    if (drained
+        && pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, NULL)
+               < 0) {
         return -1;
     }
     return status;

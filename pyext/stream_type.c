@@ -38,30 +38,6 @@ stream_clear(StreamTransport *self)
     return 0;
 }
 
-/* Collected on a thread that is not the loop's: the runtime may be at work
- * just now. True when the loop will close us; that keeps us alive till then. */
-static bool
-stream_abandon_later(StreamTransport *self)
-{
-    if (self->conn == NULL || pyrsl_loop_is_owner(self->loop)) {
-        return false;
-    }
-    PyObject *method =
-        PyObject_GetAttr((PyObject *)self, self->st->str_abandon);
-    PyObject *result = NULL;
-    if (method != NULL) {
-        result = PyObject_CallMethodOneArg(
-            (PyObject *)self->loop, self->st->str_call_soon_threadsafe, method);
-        Py_DECREF(method);
-    }
-    if (result == NULL) {
-        PyErr_Clear(); /* the loop was closed: nobody is at work */
-        return false;
-    }
-    Py_DECREF(result);
-    return true;
-}
-
 /* asyncio's __del__: only a transport that was never closed has an fd. */
 static void
 stream_finalize(StreamTransport *self)
@@ -70,12 +46,9 @@ stream_finalize(StreamTransport *self)
         return;
     }
     PyObject *raised = PyErr_GetRaisedException();
-    if (PyErr_ResourceWarning((PyObject *)self, 1, "unclosed transport %R",
-                              self)
-        < 0) {
-        PyErr_WriteUnraisable((PyObject *)self);
-    }
-    if (!stream_abandon_later(self)) {
+    pyrsl_transport_warn_unclosed((PyObject *)self);
+    if (self->conn == NULL
+        || !pyrsl_transport_abandon_later(self->loop, (PyObject *)self)) {
         pyrsl_stream_abandon(self);
     }
     if (raised != NULL) {
@@ -86,17 +59,7 @@ stream_finalize(StreamTransport *self)
 static void
 stream_dealloc(StreamTransport *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
-        return;
-    }
-    PyObject_GC_UnTrack(self);
-    if (self->weakreflist != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
-    (void)stream_clear(self); /* always 0 */
-    type->tp_free(self);
-    Py_DECREF(type);
+    pyrsl_transport_dealloc((PyObject *)self, &self->weakreflist);
 }
 
 /* --- Methods that end it --- */

@@ -68,6 +68,89 @@ pyrsl_transport_announce(LoopObject *loop, PyObject *transport,
     return status;
 }
 
+/* --- The end --- */
+
+int
+pyrsl_transport_schedule_lost(LoopObject *loop, PyObject *transport,
+                              PyObject *exc)
+{
+    if (pyrsl_loop_check_call(loop) < 0) {
+        return -1;
+    }
+    PyObject *args = PyTuple_Pack(1, exc == NULL ? Py_None : exc);
+    if (args == NULL) {
+        return -1;
+    }
+    int status = pyrsl_transport_call_soon(
+        loop, transport, loop->st->str_call_connection_lost, args);
+    Py_DECREF(args);
+    return status;
+}
+
+void
+pyrsl_transport_warn_unclosed(PyObject *transport)
+{
+    if (PyErr_ResourceWarning(transport, 1, "unclosed transport %R", transport)
+        < 0) {
+        PyErr_WriteUnraisable(transport);
+    }
+}
+
+bool
+pyrsl_transport_abandon_later(LoopObject *loop, PyObject *transport)
+{
+    if (pyrsl_loop_is_owner(loop)) {
+        return false;
+    }
+    PyObject *method = PyObject_GetAttr(transport, loop->st->str_abandon);
+    PyObject *result = NULL;
+    if (method != NULL) {
+        result = PyObject_CallMethodOneArg(
+            (PyObject *)loop, loop->st->str_call_soon_threadsafe, method);
+        Py_DECREF(method);
+    }
+    if (result == NULL) {
+        PyErr_Clear(); /* the loop was closed: nobody is at work */
+        return false;
+    }
+    Py_DECREF(result);
+    return true;
+}
+
+void
+pyrsl_transport_dealloc(PyObject *transport, PyObject *const *weakrefs)
+{
+    PyTypeObject *type = Py_TYPE(transport);
+    if (PyObject_CallFinalizerFromDealloc(transport) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(transport);
+    if (*weakrefs != NULL) { /* the finalizer may have made some */
+        PyObject_ClearWeakRefs(transport);
+    }
+    (void)type->tp_clear(transport); /* always 0 */
+    type->tp_free(transport);
+    Py_DECREF(type);
+}
+
+int
+pyrsl_transport_log(const LoopObject *loop, PyObject *transport,
+                    PyObject *level, const char *format)
+{
+    if (loop == NULL || !loop->debug) {
+        return 0;
+    }
+    PyObject *text = PyUnicode_FromString(format);
+    if (text == NULL) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(loop->st->logger, level, text,
+                                                  transport, NULL);
+    Py_DECREF(text);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 int
 pyrsl_type_add_methods(PyTypeObject *type, PyMethodDef *const *tables)
 {

@@ -111,6 +111,25 @@ int pyrsl_transport_announce(LoopObject *loop, PyObject *transport,
                              PyObject *protocol, PyObject *start_name,
                              PyObject *waiter);
 
+/* loop.call_soon(transport._call_connection_lost, exc); -1 too for what
+ * call_soon() refuses. */
+int pyrsl_transport_schedule_lost(LoopObject *loop, PyObject *transport,
+                                  PyObject *exc);
+
+/* In debug mode logger.`level`(format, transport). */
+int pyrsl_transport_log(const LoopObject *loop, PyObject *transport,
+                        PyObject *level, const char *format);
+
+/* For finalizers: the ResourceWarning of asyncio's transports. */
+void pyrsl_transport_warn_unclosed(PyObject *transport);
+
+/* Collected on a thread that is not the loop's: the runtime may be at work just
+ * now. True when the loop will close it; that keeps it alive till then. */
+bool pyrsl_transport_abandon_later(LoopObject *loop, PyObject *transport);
+
+/* tp_dealloc of a type with a finalizer and tp_clear. `weakrefs`: its list. */
+void pyrsl_transport_dealloc(PyObject *transport, PyObject *const *weakrefs);
+
 /* Add the methods of NULL-terminated tables; a NULL table ends the list. */
 int pyrsl_type_add_methods(PyTypeObject *type, PyMethodDef *const *tables);
 
