@@ -9,9 +9,9 @@
 
 #define READ_FAILED "Fatal read error on socket transport"
 
-/* Reads of these sizes are worth an object of their own, except that malloc maps
- * each of 128 KiB and more by itself. The size is a multiple of READ_STEP, so
- * that a little more is noticed. */
+/* Reads of these sizes are worth an object of their own. Larger ones malloc
+ * maps each by itself. The size is a multiple of READ_STEP, so that a little
+ * more is noticed. */
 #define READ_DIRECT_MIN     (32u << 10)
 #define READ_DIRECT_MAX     (120u << 10)
 #define READ_STEP           (8u << 10)
@@ -348,8 +348,8 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
  * and then shrunk costs more than a copy once malloc maps and unmaps its pages
  * each time; so little lands in the loop's scratch buffer, and so does the read
  * after one that filled its room, to find out how much there is. The size sinks
- * slowly: a message that came in two pieces shall not cost the next one a second
- * system call. */
+ * slowly: a message that came in two pieces shall not cost the next one a
+ * second system call. */
 static void
 read_adapt(StreamTransport *self, size_t room, size_t size)
 {

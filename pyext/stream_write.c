@@ -22,7 +22,7 @@
 #define WRITE_TYPES "a bytes-like object"
 #endif
 
-/* hooks.loan_return: every loan is a bytes object. */
+/* hooks.loan_return: every loan is the object that has the bytes. */
 void
 pyrsl_stream_loan_return(void *loan)
 {
@@ -31,8 +31,18 @@ pyrsl_stream_loan_return(void *loan)
 
 /* --- Sending --- */
 
-/* The rare half of write(): send what is queued, then let the protocol know
- * when the socket is full. */
+/* Let the protocol know when the socket is full. */
+static int
+write_tell_flow(StreamTransport *self)
+{
+    if (self->conn == NULL || self->conn_lost != 0) {
+        return 0;
+    }
+    return pyrsl_flow_grown(&self->flow, self->loop, (PyObject *)self,
+                            self->protocol, rsl_conn_backlog(self->conn));
+}
+
+/* The rare half of write(): send what is queued. */
 static int
 write_now(StreamTransport *self)
 {
@@ -45,11 +55,7 @@ write_now(StreamTransport *self)
     if (!self->write_blocked && pyrsl_stream_flush(self) < 0) {
         return -1;
     }
-    if (self->conn == NULL || self->conn_lost != 0) {
-        return 0;
-    }
-    return pyrsl_flow_grown(&self->flow, loop, (PyObject *)self, self->protocol,
-                            rsl_conn_backlog(self->conn));
+    return write_tell_flow(self);
 }
 
 /* Whether what is queued may wait for the end of the turn: there is one, this
@@ -137,6 +143,65 @@ piece_queue(StreamTransport *self, const write_piece *piece)
     return -1;
 }
 
+/* --- What can be changed, and is sent at once --- */
+
+/* Whether `data` goes straight to the socket, nothing being ahead of it, and
+ * would have to be copied for the queue. */
+static bool
+write_goes_now(const StreamTransport *self, PyObject *data)
+{
+    PyObject *base =
+        PyMemoryView_Check(data) ? PyMemoryView_GET_BASE(data) : data;
+    return (base == NULL || !PyBytes_CheckExact(base)) && !self->write_blocked
+           && rsl_conn_backlog(self->conn) == 0
+           && pyrsl_loop_is_owner(self->loop);
+}
+
+/* The socket has not taken the last `rest` bytes of `view`, which the caller
+ * may change from now on. */
+static int
+write_keep_rest(StreamTransport *self, const Py_buffer *view, size_t rest)
+{
+    PyObject *copy = PyBytes_FromStringAndSize(
+        (const char *)view->buf + view->len - rest, (Py_ssize_t)rest);
+    if (copy == NULL) {
+        rsl_conn_discard_writes(self->conn);
+        return pyrsl_stream_fatal(self,
+                                  "Fatal write error on socket transport");
+    }
+    rsl_conn_relend(self->conn, PyBytes_AS_STRING(copy), copy);
+    return 0;
+}
+
+/* Send from the memory of `data` itself; only what is left is copied. */
+static int
+write_view(StreamTransport *self, PyObject *data, const Py_buffer *view)
+{
+    write_piece piece = {Py_NewRef(data), view->buf, (size_t)view->len};
+    if (piece_queue(self, &piece) < 0 || pyrsl_stream_flush(self) < 0) {
+        return -1;
+    }
+    size_t rest = pyrsl_stream_backlog(self);
+    return rest == 0 ? 0 : write_keep_rest(self, view, rest);
+}
+
+/* Takes over when `data` goes straight to the socket: 1, or -1; else 0. */
+static int
+write_directly(StreamTransport *self, PyObject *data)
+{
+    Py_buffer view;
+    if (!write_goes_now(self, data)) {
+        return 0;
+    }
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        PyErr_Clear(); /* not contiguous */
+        return 0;
+    }
+    int status = write_view(self, data, &view);
+    PyBuffer_Release(&view);
+    return status < 0 || write_tell_flow(self) < 0 ? -1 : 1;
+}
+
 /* --- write() and writelines() --- */
 
 /* asyncio drops what is written to a lost connection, and says so from the
@@ -213,9 +278,16 @@ stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
     if (self->conn_lost != 0 || self->conn == NULL) {
         return write_dropped(self) < 0 ? NULL : Py_NewRef(Py_None);
     }
+    if (pyrsl_loop_check_thread(self->loop) < 0) {
+        return NULL;
+    }
+    int gone = (size_t)length > self->flush_at ? write_directly(self, data) : 0;
+    if (gone != 0) {
+        return gone < 0 ? NULL : Py_NewRef(Py_None);
+    }
     write_piece piece;
-    if (pyrsl_loop_check_thread(self->loop) < 0 || piece_of(data, &piece) < 0
-        || piece_queue(self, &piece) < 0 || write_queued(self) < 0) {
+    if (piece_of(data, &piece) < 0 || piece_queue(self, &piece) < 0
+        || write_queued(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -149,6 +149,18 @@ rsl_conn_write(rsl_conn *conn, const void *data, size_t len, void *loan)
     return RSL_OK;
 }
 
+void
+rsl_conn_relend(rsl_conn *conn, const void *data, void *loan)
+{
+    rsl_write *piece = conn_write_at(conn, 0);
+    void *old = piece->loan;
+
+    assert(conn->write_count == 1 && !conn->in_batch);
+    piece->data = data;
+    piece->loan = loan;
+    conn_return_loan(conn, old);
+}
+
 size_t
 rsl_conn_backlog(const rsl_conn *conn)
 {

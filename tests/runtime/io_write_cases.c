@@ -72,6 +72,36 @@ full_socket_is_armed_and_drains(void **state)
                      0); /* storage was given back */
 }
 
+/* Memory that was lent for one flush: the rest goes on from a copy. */
+static void
+relent_piece_goes_on_from_other_memory(void **state)
+{
+    io_case *it = *state;
+    static uint8_t lent[sizeof big], got[sizeof big];
+    size_t total = 0, rest;
+    rsl_err err = {0};
+
+    small_buffers(&it->stream);
+    memcpy(lent, big, sizeof big);
+    io_queue(&it->stream, lent, sizeof lent, 0);
+    assert_int_equal(rsl_conn_flush(it->stream.conn, &err), RSL_AGAIN);
+    rest = rsl_conn_backlog(it->stream.conn);
+    assert_in_range(rest, 1, sizeof big - 1);
+    assert_int_equal(io_loans[0], 0);
+    rsl_conn_relend(it->stream.conn, big + sizeof big - rest, io_loan(1));
+    assert_int_equal(io_loans[0], 1);
+    memset(lent, 0, sizeof lent);
+    while (total < sizeof big) {
+        ssize_t len =
+            io_peer_recv(&it->stream, got + total, sizeof got - total);
+        total += len > 0 ? (size_t)len : 0;
+        io_loop_turn(&it->loop, 100000);
+    }
+    assert_memory_equal(got, big, sizeof big);
+    assert_int_equal(io_loans[0], 1);
+    assert_int_equal(io_loans[1], 1);
+}
+
 static void
 batch_reaches_every_peer(void **state)
 {
@@ -294,6 +324,7 @@ io_run_write_cases(void)
     const struct CMUnitTest tests[] = {
         io_tcp_test(writes_of_a_turn_go_out_at_its_end),
         io_tcp_test(full_socket_is_armed_and_drains),
+        io_tcp_test(relent_piece_goes_on_from_other_memory),
         cmocka_unit_test(batch_reaches_every_peer),
         cmocka_unit_test(batch_with_full_sockets_drains),
         cmocka_unit_test(batch_tells_who_is_broken),

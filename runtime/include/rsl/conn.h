@@ -73,6 +73,10 @@ rsl_conn_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out, rsl_err *err);
 rsl_status
 rsl_conn_write(rsl_conn *conn, const void *data, size_t len, void *loan);
 
+/* The one piece that is queued, and in no batch, goes on at `data`, lent as
+ * `loan`; its old loan comes back. For memory that was lent for one flush. */
+void rsl_conn_relend(rsl_conn *conn, const void *data, void *loan);
+
 /* Bytes queued and not yet accepted by the kernel. */
 size_t rsl_conn_backlog(const rsl_conn *conn);
 
