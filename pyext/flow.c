@@ -89,7 +89,7 @@ pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
     if (high != NULL && low == Py_None) {
         Py_SETREF(low, flow_default_low(high));
     }
-    size_t high_size, low_size;
+    size_t high_size = 0, low_size = 0; /* for a compiler that cannot tell */
     int status = -1;
     if (high != NULL && low != NULL && flow_check(high, low) == 0
         && flow_size(high, &high_size) == 0 && flow_size(low, &low_size) == 0) {

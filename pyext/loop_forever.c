@@ -158,8 +158,14 @@ session_end_origins(LoopObject *self)
 static int
 session_set_running(LoopObject *self, PyObject *loop)
 {
-    return session_result(
-        PyObject_CallOneArg(self->st->set_running_loop, loop));
+    PyObject *set = pyrsl_state_look_up(self->st->events_names,
+                                        self->st->str_set_running_loop);
+    if (set == NULL) {
+        return -1;
+    }
+    int status = session_result(PyObject_CallOneArg(set, loop));
+    Py_DECREF(set);
+    return status;
 }
 
 static int
@@ -239,7 +245,10 @@ loop_check_can_run(LoopObject *self)
                         "This event loop is already running");
         return -1;
     }
-    PyObject *running = PyObject_CallNoArgs(self->st->get_running_loop);
+    PyObject *get = pyrsl_state_look_up(self->st->events_names,
+                                        self->st->str_get_running_loop);
+    PyObject *running = get == NULL ? NULL : PyObject_CallNoArgs(get);
+    Py_XDECREF(get);
     if (running == NULL) {
         return -1;
     }

@@ -2,18 +2,6 @@
 /* loop_tasks.c - create_future() and create_task(). */
 #include "loop.h"
 
-/* asyncio looks Task and Future up for each call, and so do we: programs
- * replace them, such as by those written in Python. */
-static PyObject *
-loop_asyncio_class(PyObject *names, PyObject *name)
-{
-    PyObject *cls;
-    if (PyDict_GetItemRef(names, name, &cls) == 0) {
-        PyErr_Format(PyExc_AttributeError, "asyncio has no %U", name);
-    }
-    return cls;
-}
-
 PyDoc_STRVAR(loop_create_future_doc,
 "create_future($self, /)\n--\n\n"
 "A new asyncio.Future of this loop.");
@@ -22,7 +10,7 @@ static PyObject *
 loop_create_future(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     module_state *st = ((LoopObject *)self)->st;
-    PyObject *cls = loop_asyncio_class(st->futures_names, st->str_Future);
+    PyObject *cls = pyrsl_state_look_up(st->futures_names, st->str_Future);
     if (cls == NULL) {
         return NULL;
     }
@@ -138,7 +126,7 @@ loop_create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     PyObject *cls =
-        loop_asyncio_class(self->st->tasks_names, self->st->str_Task);
+        pyrsl_state_look_up(self->st->tasks_names, self->st->str_Task);
     if (cls == NULL) {
         return NULL;
     }

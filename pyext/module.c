@@ -52,8 +52,7 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(ensure_future, "asyncio", "ensure_future"),
     PIECE(run_until_complete_cb, "asyncio.base_events",
           "_run_until_complete_cb"),
-    PIECE(get_running_loop, "asyncio.events", "_get_running_loop"),
-    PIECE(set_running_loop, "asyncio.events", "_set_running_loop"),
+    PIECE(events_names, "asyncio.events", "__dict__"),
     PIECE(set_wakeup_fd, "signal", "set_wakeup_fd"),
     PIECE(get_asyncgen_hooks, "sys", "get_asyncgen_hooks"),
     PIECE(set_asyncgen_hooks, "sys", "set_asyncgen_hooks"),
@@ -78,6 +77,16 @@ state_import(module_state *st)
         *(PyObject **)(void *)((char *)st + piece->offset) = value;
     }
     return 0;
+}
+
+PyObject *
+pyrsl_state_look_up(PyObject *names, PyObject *name)
+{
+    PyObject *value;
+    if (PyDict_GetItemRef(names, name, &value) == 0) {
+        PyErr_Format(PyExc_AttributeError, "asyncio has no %U", name);
+    }
+    return value;
 }
 
 static int

@@ -19,6 +19,8 @@
     X(loop, "loop")                                     \
     X(Task, "Task")                                     \
     X(Future, "Future")                                 \
+    X(get_running_loop, "_get_running_loop")            \
+    X(set_running_loop, "_set_running_loop")            \
     X(name, "name")                                     \
     X(time, "time")                                     \
     X(exception, "exception")                           \
@@ -122,8 +124,7 @@ typedef struct module_state {
     PyObject *isfuture;
     PyObject *ensure_future;
     PyObject *run_until_complete_cb; /* asyncio.base_events' */
-    PyObject *get_running_loop;      /* asyncio.events', with an underscore */
-    PyObject *set_running_loop;
+    PyObject *events_names;          /* of asyncio.events: _set_running_loop */
     PyObject *set_wakeup_fd;
     PyObject *get_asyncgen_hooks;
     PyObject *set_asyncgen_hooks;
@@ -134,6 +135,11 @@ typedef struct module_state {
     PYRSL_NAMES(PYRSL_NAME_FIELD)
 #undef PYRSL_NAME_FIELD
 } module_state;
+
+/* What `name` stands for in a module's __dict__ now; a new reference, or NULL
+ * with AttributeError. asyncio looks some names up for each call, and so do we:
+ * programs replace them, such as by what is written in Python. */
+PyObject *pyrsl_state_look_up(PyObject *names, PyObject *name);
 
 extern struct PyModuleDef pyrsl_module_def;
 

@@ -357,3 +357,16 @@ def test_run_once_overridden_in_a_subclass_is_called(flavour):
     loop.run_until_complete(asyncio.sleep(0.001))
     loop.close()
     assert Stepping.steps >= 2
+
+
+def test_the_running_loop_is_set_by_what_asyncio_calls(loop, monkeypatch):
+    """Programs, and CPython's own tests, put another function in place."""
+    seen, real = [], asyncio.events._set_running_loop
+
+    def noting(running):
+        seen.append(running)
+        real(running)
+
+    monkeypatch.setattr(asyncio.events, "_set_running_loop", noting)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert seen == [loop, None]
