@@ -174,6 +174,7 @@ def log_of(loop, connected, steps):
     return play.log
 
 
+@pytest.mark.slow(60)
 def test_as_on_asyncio(loop):
     oracle = asyncio.SelectorEventLoop()
 

@@ -176,6 +176,7 @@ ADDRESSES = st.one_of(
     st.tuples(HOSTS, PORTS, NUMBERS, NUMBERS, NUMBERS), HOSTS)
 
 
+@pytest.mark.slow(60)
 @pytest.mark.parametrize("family", [
     socket.AF_INET,
     pytest.param(socket.AF_INET6, marks=pytest.mark.skipif(
@@ -193,7 +194,7 @@ def test_addresses_are_read_as_socket_reads_them(loop, family):
                 exc = protocol.errors[0]
             return exc and (type(exc), str(exc))
 
-    @hypothesis.settings(max_examples=300, deadline=None, database=None,
+    @hypothesis.settings(max_examples=200, deadline=None, database=None,
               suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(ADDRESSES)
     def check(addr):

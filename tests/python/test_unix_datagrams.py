@@ -186,6 +186,7 @@ NAMES = st.one_of(
                      None, 7, ("127.0.0.1", 9), bytearray(b"name")]))
 
 
+@pytest.mark.slow(60)
 def test_names_are_read_as_socket_reads_them(loop):
     loop.set_exception_handler(lambda loop, context: None)
 
@@ -217,6 +218,7 @@ def test_names_are_read_as_socket_reads_them(loop):
     check()
 
 
+@pytest.mark.slow(60)
 def test_senders_are_shown_as_socket_shows_them(loop):
     target = f"\0rsloop-c-shown-{os.getpid()}-{id(loop)}"
 
