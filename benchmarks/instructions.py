@@ -33,16 +33,19 @@ TIMEOUT_SECONDS = 300
 GROWTH_LIMIT = 1.02  # below it is noise
 
 
+SERVED = ("protocol", "udp")
+
+
 @dataclass(frozen=True)
 class HotPath:
     name: str
-    target: str  # a body, or the server "protocol"
+    target: str  # a body, or one of SERVED
     few: int
     many: int
 
     @property
     def served(self) -> bool:
-        return self.target == "protocol"
+        return self.target in SERVED
 
 
 PATHS = {
@@ -53,6 +56,7 @@ PATHS = {
         HotPath("call_later", "timers", 2_000, 12_000),
         HotPath("task_step", "tasks", 1_000, 4_000),
         HotPath("echo_message", "protocol", 200, 2_200),
+        HotPath("udp_message", "udp", 200, 2_200),
     )
 }
 
@@ -77,13 +81,17 @@ def parse_total(text: str) -> int:
     return int(found[1])
 
 
-def _serve(process: subprocess.Popen[str], number: int, client: Path) -> None:
+def _serve(
+    path: HotPath, process: subprocess.Popen[str], number: int, client: Path
+) -> None:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         raise CellError("the server ended")
     port = json.loads(line)["address"]
     options = {"port": port, "messages": number, "warmup": 0}
+    if path.target == "udp":
+        options["udp"] = 1
     tools.run_client(client, options, TIMEOUT_SECONDS, None)
 
 
@@ -104,7 +112,7 @@ def count(path: HotPath, loop: str, number: int, client: Path | None) -> int:
             try:
                 if path.served:
                     assert client is not None
-                    _serve(process, number, client)
+                    _serve(path, process, number, client)
                 _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 raise CellError(f"no end after {TIMEOUT_SECONDS} s") from None
@@ -164,7 +172,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
-    client = tools.build_client() if "echo_message" in args.paths else None
+    served = any(PATHS[name].served for name in args.paths)
+    client = tools.build_client() if served else None
     costs: dict[str, dict[str, float]] = {}
     failed = False
     for name in args.paths:

@@ -12,6 +12,8 @@ from .bodies import BODIES
 from .loops import LOOPS, make_loop
 from .servers import HOST, Echo
 
+LAST_WORDS_SECONDS = 0.5
+
 
 def echo(loop: asyncio.AbstractEventLoop) -> None:
     """Serve one connection to its end."""
@@ -28,12 +30,38 @@ def echo(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
 
 
+def echo_datagrams(loop: asyncio.AbstractEventLoop, number: int) -> None:
+    """Answer so many, and those that the client sends again meanwhile."""
+
+    class CountedEcho(asyncio.DatagramProtocol):
+        def __init__(self) -> None:
+            self.left = number
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            self.transport.sendto(data, addr)
+            self.left -= 1
+            if self.left == 0:
+                loop.call_later(LAST_WORDS_SECONDS, loop.stop)
+
+    async def listen() -> int:
+        transport, _ = await loop.create_datagram_endpoint(CountedEcho, (HOST, 0))
+        return int(transport.get_extra_info("sockname")[1])
+
+    print(json.dumps({"address": loop.run_until_complete(listen())}), flush=True)
+    loop.run_forever()
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     loop = make_loop(LOOPS[job["loop"]])
     asyncio.set_event_loop(loop)
     if job["target"] == "protocol":
         echo(loop)
+    elif job["target"] == "udp":
+        echo_datagrams(loop, job["number"])
     else:
         loop.run_until_complete(BODIES[job["target"]](loop, job["number"]))
 

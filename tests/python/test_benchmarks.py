@@ -131,7 +131,7 @@ def test_every_row_has_something_to_run():
         assert row.target in there, row.name
     assert {path.target for path in instructions.PATHS.values()} <= {
         *BODIES,
-        "protocol",
+        *instructions.SERVED,
     }
 
 
