@@ -83,6 +83,9 @@ void pyrsl_loop_set_thread(LoopObject *self, unsigned long id); /* 0: none */
 /* `value` is None or a str; RSLOOP_C_BACKEND fills in for None (or NULL). */
 int pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out);
 
+/* loop_attributes.c */
+extern PyGetSetDef pyrsl_loop_getset[];
+
 /* loop_info.c */
 PyObject *pyrsl_probe(PyObject *module, PyObject *ignored);
 extern PyMethodDef pyrsl_loop_info_methods[];
