@@ -69,7 +69,11 @@ class ResolverMixin:
                 host, port, family=family, type=type, proto=proto, flags=flags
             )
         self._check_closed()
-        flags_given = operator.index(flags)
+        try:
+            flags_given = operator.index(flags)
+        except TypeError:
+            # Which of several bad arguments is found first is for it to say.
+            return _GETADDRINFO(host, port, family, type, proto, flags)
         numeric_port = port is None or isinstance(port, int)
         wants_name = flags_given & socket.AI_CANONNAME
         if numeric_port and not wants_name and _is_numeric(host):
