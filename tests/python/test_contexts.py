@@ -249,8 +249,9 @@ def test_flow_control_and_the_end_run_in_the_makers_context(
 
     loop.run_until_complete(main())
     names = [name for name, _ in seen_by.notes]
-    assert names == ["connection_made", "pause_writing", "eof_received",
-                     "resume_writing", "connection_lost"]
+    assert names[:2] == ["connection_made", "pause_writing"]
+    assert sorted(names[2:4]) == ["eof_received", "resume_writing"]
+    assert names[4:] == ["connection_lost"]
     values = dict(seen_by.notes)
     # It comes inside of the write() that was too much.
     assert values.pop("pause_writing") == "the writer's"
@@ -316,7 +317,8 @@ def test_datagrams_run_in_the_makers_context(loop, seen_by):
         "connection_made", "datagram_received", "connection_lost")]
 
 
-def test_subprocess_protocols_run_in_the_makers_context(loop, seen_by):
+def test_subprocess_protocols_run_in_the_makers_context(
+        loop, flavour, seen_by):
     class Process(asyncio.SubprocessProtocol):
         def __init__(self):
             self.lost = loop.create_future()
@@ -336,4 +338,8 @@ def test_subprocess_protocols_run_in_the_makers_context(loop, seen_by):
     assert {name for name, _ in seen_by.notes} == {
         "connection_made", "pipe_data_received", "pipe_connection_lost",
         "process_exited", "connection_lost"}
-    assert {value for _, value in seen_by.notes} == {"the maker's"}
+    values = dict(seen_by.notes)
+    if not flavour.ours:     # 3.10's child watcher is a thread
+        values = {name: value for name, value in values.items()
+                  if name.startswith(("connection_made", "pipe_data"))}
+    assert set(values.values()) == {"the maker's"}
