@@ -5,7 +5,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, TypeAlias, TypedDict, TypeVar, final
 
@@ -57,6 +57,10 @@ class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
 class Loop:
     @property
     def backend(self) -> str: ...
+    def run_forever(self) -> None: ...
+    def run_until_complete(
+        self, future: Generator[Any, None, _T] | Awaitable[_T]
+    ) -> _T: ...
     def call_soon(
         self,
         callback: Callable[[Unpack[_Ts]], object],
