@@ -100,9 +100,12 @@ class Run:
         self.log.append((who, "data", data))
 
     def _on_report(self, loop, context):
+        keys = set(context) - {"source_traceback"}
+        if "transport" in keys:
+            # An event of the runtime calls the protocol without a Handle.
+            keys = keys - {"transport", "protocol"} | {"handle"}
         self.note("reported", plain(context["message"]),
-                  describe(context.get("exception")),
-                  sorted(set(context) - {"source_traceback"}))
+                  describe(context.get("exception")), sorted(keys))
 
     def attempt(self, what, function, *args, **kwargs):
         """Call function and note what came of it; its value, or None."""
