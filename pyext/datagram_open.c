@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* datagram_open.c - from a socket to a transport that will be announced. */
-#include <errno.h>
-
 #include "address_cache.h"
 #include "args.h"
 #include "datagram_impl.h"
