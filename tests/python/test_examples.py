@@ -19,6 +19,38 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEMO = EXAMPLES / "demo"
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("[0-9]*.py"))
 
+# What a program of that name has to show, in this order.
+SHOWS = {
+    "01_basics.py": [
+        "callbacks: soon, first timer, second timer",
+        "backend: ",
+        "tasks: [0, 2, 4, 6, 8]",
+        "from a thread: hello",
+        "in the executor: 499500",
+        "echoed: one byte and many more",
+    ],
+    "02_fd_and_sockets.py": [
+        "readiness: sent 4 bytes, received b'ping'",
+        "sock_*: hello",
+        "udp: one datagram",
+        "localhost is",
+        "and back: 127.0.0.1 port 80",
+    ],
+    "03_streams.py": ["50 answers, the last: CLIENT 49", "4 MiB there and back"],
+    "04_unix_and_accepted_socket.py": [
+        "unix socket: desserts",
+        "server's peer is the client: True",
+        "accepted socket: reward",
+    ],
+    "05_pipes_signals_subprocesses.py": [
+        "pipe: through a pipe",
+        "signal: SIGUSR1",
+        "child said 'A Child Process' and exited 3",
+        "terminated child: SIGTERM",
+    ],
+    "06_loops_on_threads.py": ["the GIL", "1 loops: ", "4 loops: "],
+}
+
 OURS_ONLY = pytest.mark.asyncio_is_worse("the examples use rsloop_c")
 
 
@@ -45,7 +77,10 @@ def test_example(flavour, name, tmp_path):
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") >= 2
+    rest = done.stdout
+    for line in SHOWS[name]:
+        assert line in rest, done.stdout
+        rest = rest.partition(line)[2]
     # -X dev is debug mode, which may find a callback slow.
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
