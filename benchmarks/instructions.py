@@ -9,7 +9,8 @@ So two loops can be compared, or two commits:
     python -m benchmarks.instructions --json before.json       # one commit
     python -m benchmarks.instructions --against before.json    # the other
 
-The second ends with status 1 if a path has grown by more than --limit."""
+The second ends with status 1 if a path has grown by more than --limit;
+`python -m benchmarks.regression A B` builds two commits and does both."""
 
 from __future__ import annotations
 

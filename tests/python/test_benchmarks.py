@@ -23,6 +23,7 @@ from benchmarks import (  # noqa: E402
     chart,
     instructions,
     machine,
+    regression,
     report,
     schedule,
     stats,
@@ -308,6 +309,29 @@ def test_callgrind_total_and_growth():
     assert instructions.grown(before, after, 1.02) == [
         "call_soon on asyncio: 100 -> 110 (1.100)"
     ]
+
+
+def test_regression_shows_growth_and_what_is_missing(monkeypatch, capsys):
+    costs = [{"chain": {"a": 100.0, "b": 100.0}}, {"chain": {"a": 110.0}}]
+    monkeypatch.setattr(regression, "build", lambda commit, folder: folder)
+    monkeypatch.setattr(regression, "count", lambda *args: costs.pop(0))
+    assert regression.main(["A", "B", "--paths=chain", "--loops=a,b"]) == 1
+    shown = capsys.readouterr().out
+    assert "| chain on a | 100 | 110 | 1.100 |" in shown
+    assert "grown: chain on a: 100 -> 110 (1.100)" in shown
+    assert "not counted: chain on b" in shown
+
+
+def test_regression_passes_within_the_limit(monkeypatch):
+    costs = [{"chain": {"a": 100.0}}, {"chain": {"a": 101.0}}]
+    monkeypatch.setattr(regression, "build", lambda commit, folder: folder)
+    monkeypatch.setattr(regression, "count", lambda *args: costs.pop(0))
+    assert regression.main(["A", "--paths=chain", "--loops=a"]) == 0
+
+
+def test_regression_tells_of_an_unknown_commit(capsys):
+    assert regression.main(["no-such-commit"]) == 2
+    assert "no-such-commit" in capsys.readouterr().err
 
 
 # --- cells -------------------------------------------------------------------
