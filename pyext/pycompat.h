@@ -21,6 +21,24 @@
 #define Py_END_CRITICAL_SECTION()     }
 #endif
 
+/* TSan knows nothing of what CPython itself, uninstrumented, synchronizes. */
+#if defined(Py_GIL_DISABLED) && defined(__SANITIZE_THREAD__)
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+#undef Py_BEGIN_CRITICAL_SECTION
+#undef Py_END_CRITICAL_SECTION
+#define Py_BEGIN_CRITICAL_SECTION(op)                          \
+    {                                                          \
+        PyObject *pyrsl_object = (PyObject *)(op);             \
+        PyCriticalSection pyrsl_section;                       \
+        PyCriticalSection_Begin(&pyrsl_section, pyrsl_object); \
+        __tsan_acquire(pyrsl_object);
+#define Py_END_CRITICAL_SECTION()          \
+    __tsan_release(pyrsl_object);          \
+    PyCriticalSection_End(&pyrsl_section); \
+    }
+#endif
+
 /* Py_T_OBJECT_EX and friends were named in 3.12. */
 #if PY_VERSION_HEX < 0x030C0000
 #include <structmember.h>
