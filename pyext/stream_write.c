@@ -357,7 +357,7 @@ writelines_refuse(PyObject *list_of_data)
     PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
     PyObject *joined = NULL;
     if (empty != NULL) {
-        joined = PyObject_CallMethod(empty, "join", "O", list_of_data);
+        joined = PyObject_CallMethod(empty, "join", "(O)", list_of_data);
     }
     if (joined != NULL) {
         PyErr_SetRaisedException(Py_NewRef(raised));

@@ -121,12 +121,15 @@ class Run:
     async def settle(self):
         """Wait until nothing new happens."""
         quiet, seen = 0, -1
+        deadline = self.loop.time() + PATIENCE
         since = self.loop.time()
         while True:
             await asyncio.sleep(0.0005 if self.patient else 0)
             if self.news != seen:
                 quiet, seen, since = 0, self.news, self.loop.time()
             quiet += 1
+            if self.loop.time() > deadline:
+                raise AssertionError(f"this does not end: {self.log[-40:]}")
             if quiet >= QUICK_TURNS and (
                     not self.patient
                     or self.loop.time() - since >= REPLAY_SECONDS):
