@@ -24,7 +24,11 @@
 #include "net/dgram_impl.h"
 #include "net/listener_impl.h"
 
-enum { EPOLL_EVENTS = 256 };
+/* A poll that does not sleep is a system call, and mostly finds nothing while
+ * callbacks make each other ready. After this many of them in a row, one in
+ * EPOLL_QUIET_NS is enough: sockets wait that long at most. Whoever sleeps asks
+ * the kernel in any case. */
+enum { EPOLL_EVENTS = 256, EPOLL_QUIET_POLLS = 64, EPOLL_QUIET_NS = 50000 };
 
 /* Tag kinds: READABLE for conns, ACCEPTABLE for listeners, DGRAM for dgrams,
  * WATCH for watches, NONE for the mailbox's eventfd. io_flags of a conn or a
@@ -36,6 +40,8 @@ typedef struct epoll_backend {
     rsl_watch_table watches; /* [L] */
     rsl_stealer stealer;     /* [T] */
     int ready_count;         /* [L] */
+    unsigned quiet_polls;    /* [L] in a row that found nothing */
+    int64_t quiet_poll_ns;   /* [L] the last one, once there were enough */
     struct epoll_event ready[EPOLL_EVENTS];
 } epoll_backend;
 
@@ -59,7 +65,8 @@ epoll_close(rsl_backend *base)
 static rsl_status
 epoll_attach(rsl_backend *base, rsl_err *err)
 {
-    (void)base, (void)err; /* nothing here belongs to a thread */
+    (void)err; /* nothing here belongs to a thread */
+    epoll_of(base)->quiet_polls = 0;
     return RSL_OK;
 }
 
@@ -104,13 +111,35 @@ epoll_wait_ns(epoll_backend *backend, int64_t timeout_ns)
     return (int)count;
 }
 
+static bool
+epoll_may_skip(epoll_backend *backend)
+{
+    int64_t now_ns;
+
+    if (backend->quiet_polls < EPOLL_QUIET_POLLS) {
+        return false;
+    }
+    now_ns = rsl_clock_now_ns();
+    if (now_ns - backend->quiet_poll_ns < EPOLL_QUIET_NS) {
+        return true;
+    }
+    backend->quiet_poll_ns = now_ns;
+    return false;
+}
+
 static rsl_status
 epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
 {
     epoll_backend *backend = epoll_of(base);
     bool has_kept = backend->stealer.once_count > 0;
-    int count = epoll_wait_ns(backend, has_kept ? 0 : timeout_ns);
+    int count;
 
+    if (timeout_ns == 0 && epoll_may_skip(backend)) {
+        return RSL_OK;
+    }
+    count = epoll_wait_ns(backend, has_kept ? 0 : timeout_ns);
+    backend->quiet_polls =
+        timeout_ns == 0 && count == 0 ? backend->quiet_polls + 1 : 0;
     backend->ready_count = count > 0 ? count : 0;
     if (count < 0 && errno != EINTR) {
         *err = (rsl_err){.code = errno, .call = "epoll_wait"};
