@@ -267,6 +267,8 @@ def test_child_of_any_fork_ends_normally_and_the_parent_goes_on(
         flavour, where):
     """Normal exit, with atexit and finalizers, while the parent's runtime
     thread reads for it: no deadlock, and no descriptor of the parent hurt."""
+    if where != "idle" and not flavour.ours:
+        pytest.skip("asyncio's child shares the parent's epoll and empties it")
     done = run_python("""
         import threading, warnings
         warnings.simplefilter("ignore")
@@ -304,7 +306,8 @@ def test_child_of_any_fork_ends_normally_and_the_parent_goes_on(
             fork()
             loop.run_until_complete(main())
         elif where == "callback":
-            loop.run_until_complete(main(fork))
+            # Not in a task: 3.14's cannot leave one in the child.
+            loop.run_until_complete(main(lambda: loop.call_soon(fork)))
         else:
             # The child has only the thread that forked it.
             def in_thread():
