@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import oracle
 
-pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
+pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
+              pytest.mark.filterwarnings("ignore:It looks like")]
 
 # Timers are due at once, or all together at a moment of each run: whether a
 # callback comes before a timer is a race otherwise. How long everything else

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import oracle
 import support
 
-pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
+pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
+              pytest.mark.filterwarnings("ignore:It looks like")]
 
 CLIENTS = 3
 
