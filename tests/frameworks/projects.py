@@ -74,7 +74,7 @@ PROJECTS = (
         debian=("trixie", "python-websockets", "15.0.1-1"),
         compiled="src/websockets",
         # Threads and sockets, no loop; some fail now and then on asyncio.
-        pytest=("--ignore=tests/sync",),
+        pytest=("-c", os.devnull, "--rootdir=.", "--ignore=tests/sync",),
     ),
     Project(
         "starlette", "1.10.0", extras="[full]",
