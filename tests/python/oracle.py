@@ -57,6 +57,7 @@ def plain(text):
     text = _ADDRESS.sub("0x", str(text))
     text = _PORT.sub("port", _FD.sub("fd", text))
     text = text.replace("StreamTransport", "_SelectorSocketTransport")
+    text = text.replace("_ThreadSafeHandle", "ThreadSafeHandle")
     return _CALLBACK.sub(r"\1", text)
 
 
