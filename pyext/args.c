@@ -179,13 +179,13 @@ pyrsl_args_fd(PyObject *object, PyObject *number)
     if (value == -1 && overflow == 0 && PyErr_Occurred()) {
         return -1;
     }
-    if (overflow < 0 || value < 0) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number);
-        return -1;
-    }
     if (overflow > 0 || value > INT_MAX) {
         PyErr_SetString(PyExc_OverflowError,
                         "signed integer is greater than maximum");
+        return -1;
+    }
+    if (value < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number);
         return -1;
     }
     return (int)value;

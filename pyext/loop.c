@@ -167,6 +167,7 @@ loop_close_native(LoopObject *self)
 {
     if (self->rt != NULL) {
         pyrsl_transports_close_all(self);
+        loop_drop_ready(self); /* it may have chunks of the backend's */
         rsl_runtime_close(self->rt);
         rsl_runtime_drain(self->rt, &self->sink);
         loop_drop_ready(self);

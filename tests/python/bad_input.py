@@ -12,6 +12,9 @@ import linecache
 import os
 import re
 
+# ASan takes an allocation of this size for a fault of the program.
+HUGE = 2 ** 70 if "ASAN_OPTIONS" in os.environ else 2 ** 40
+
 ASYNCIO_FOLDER = os.path.dirname(asyncio.__file__)
 
 
@@ -33,7 +36,7 @@ WRONG = {
     "function": lambda: nothing,
     "42": lambda: 42,
     "-1": lambda: -1,
-    "2**40": lambda: 2 ** 40,
+    "2**40": lambda: HUGE,
     "-2**70": lambda: -2 ** 70,
     "1.5": lambda: 1.5,
     "True": lambda: True,

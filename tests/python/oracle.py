@@ -203,11 +203,20 @@ def _run_to_end(run, task):
     task.result()
 
 
+def _fault_of_asyncio(entry):
+    """asyncio ends a transport twice when connection_lost() after a drained
+    close() aborts it; the second time meets what the first has dropped."""
+    return entry[0] == "reported" and entry[2] == (
+        "AttributeError", "'NoneType' object has no attribute 'close'")
+
+
 def compare(make_loop, play, scenario):
     """Fail unless the scenario goes on make_loop's loop as on asyncio's."""
     for patient in (False, True, True):
-        theirs = _play(asyncio.SelectorEventLoop, play, scenario, patient)
-        ours = _play(make_loop, play, scenario, patient)
+        theirs, ours = (
+            [entry for entry in _play(make, play, scenario, patient)
+             if not _fault_of_asyncio(entry)]
+            for make in (asyncio.SelectorEventLoop, make_loop))
         if ours == theirs:
             return
     raise AssertionError(difference(ours, theirs))

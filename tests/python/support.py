@@ -8,7 +8,6 @@ flavour can import this module without pytest.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import socket
 import struct
@@ -19,6 +18,9 @@ import threading
 
 PATIENCE = 10.0          # seconds to wait for what must happen
 LOOPBACK = "127.0.0.1"
+# All of asyncio's transports have is_reading(), not only streams.
+ALL_TELL_READING = "is_reading" in vars(
+    asyncio.selector_events._SelectorTransport)
 SYS_IO_URING_SETUP = 425
 ENVIRON_LOCK = threading.Lock()     # tests make loops on several threads
 
@@ -83,6 +85,7 @@ def child_flavour():
 def kernel_refuses_io_uring():
     """Why this kernel gives us no ring, or None. Asked without rsloop_c, so
     that a loop which wrongly falls back cannot skip its own tests."""
+    import ctypes  # which subinterpreters of 3.12 cannot load
     libc = ctypes.CDLL(None, use_errno=True)
     params = ctypes.create_string_buffer(120)
     fd = libc.syscall(SYS_IO_URING_SETUP, 1, params)

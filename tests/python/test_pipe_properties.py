@@ -5,12 +5,11 @@ loop happens on ours, in the same order."""
 import asyncio
 import os
 import re
-import sys
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support import Recorder
+from support import ALL_TELL_READING, Recorder
 
 FEW = settings(max_examples=40, deadline=None,
                suppress_health_check=list(HealthCheck))
@@ -130,7 +129,7 @@ async def read_scenario(loop, steps):
         record.append((step, shown(transport), list(protocol.calls),
                        len(protocol.data), transport.is_closing(),
                        # asyncio's pipes have it from 3.11 on.
-                       sys.version_info < (3, 11) or transport.is_reading()))
+                       not ALL_TELL_READING or transport.is_reading()))
     if write_fd >= 0:
         os.close(write_fd)
     transport.close()

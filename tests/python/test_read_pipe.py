@@ -5,18 +5,17 @@ import asyncio
 import fcntl
 import os
 import re
-import sys
 
 import pytest
 
-from support import PATIENCE, Recorder, settle, turns, until
+from support import ALL_TELL_READING, PATIENCE, Recorder, settle, turns, until
 
 pytestmark = pytest.mark.stream
 
 
 def reads(transport):
-    """is_reading(), which asyncio's pipes have from 3.11 on."""
-    if sys.version_info >= (3, 11):
+    """is_reading(), which older asyncios' pipes do not have."""
+    if ALL_TELL_READING:
         return transport.is_reading()
     return not (transport._paused or transport._closing)
 

@@ -316,7 +316,7 @@ async def test_a_child_that_does_not_read_its_input(loop, asyncio_errors):
     assert out == b"" and process.returncode == 0
     del process
     gc.collect()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11, 7):
         # "exception was never retrieved", of the future behind wait_closed()
         asyncio_errors.clear()
 

@@ -4,17 +4,16 @@
 import asyncio
 import contextvars
 import socket
-import sys
 import time
 
 import pytest
 
 from datagrams import Echo, Recorder, ended, endpoint, has_ipv6, name_of, udp_socket
-from support import LOOPBACK, PATIENCE, run, turns, until
+from support import ALL_TELL_READING, LOOPBACK, PATIENCE, run, turns, until
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 pausable = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="asyncio has it from 3.11 on")
+    not ALL_TELL_READING, reason="newer asyncios have it")
 
 
 # --- receiving ---------------------------------------------------------------

@@ -6,13 +6,12 @@ import asyncio
 import fcntl
 import socket
 import struct
-import sys
 import termios
 
 import pytest
 
 from datagrams import empty, ended, name_of, udp_socket
-from support import LOOPBACK, run, turns, until
+from support import ALL_TELL_READING, LOOPBACK, run, turns, until
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -151,7 +150,7 @@ class Play:
 DATA = st.one_of(st.binary(max_size=5), st.binary(max_size=5).map(bytearray),
                  st.sampled_from([b"x" * 65508, "text", None, 7]))
 PAUSES = (["pause_reading", "resume_reading", "is_reading"]
-          if sys.version_info >= (3, 11) else [])
+          if ALL_TELL_READING else [])
 CALLS = st.one_of(
     st.tuples(st.sampled_from(
         ["close", "abort", "is_closing", "get_write_buffer_size",
