@@ -20,12 +20,19 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
+/* How long a fork waits for look-ups to come out of libc, so that the child
+ * inherits none of its locks from a thread that it does not have. Most are out
+ * by then; one that waits for a server waits without a lock. */
+#define POOL_FORK_PATIENCE_NS (50 * INT64_C(1000000))
+
 static struct {
     pthread_once_t once;
     int init_errno;
 
     pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t work;  /* on CLOCK_MONOTONIC */
+    pthread_cond_t work;  /* on CLOCK_MONOTONIC, as the next one */
+    pthread_cond_t quiet; /* no thread is in libc; for a fork */
+    bool forking;         /* no job begins */
     rsl_list queue;
     unsigned queued;  /* length of `queue` */
     unsigned threads; /* started and not ended */
@@ -44,13 +51,47 @@ pool_init_empty(void)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&pool.work, &attr);
+    pthread_cond_init(&pool.quiet, &attr);
     pthread_condattr_destroy(&attr);
     rsl_list_init(&pool.queue);
+    pool.forking = false;
     pool.queued = pool.threads = pool.idle = 0;
 }
 
+static struct timespec
+pool_deadline(int64_t delay_ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t until_ns = until.tv_nsec + delay_ns;
+    until.tv_sec += (time_t)(until_ns / NS_PER_S);
+    until.tv_nsec = (long)(until_ns % NS_PER_S);
+    return until;
+}
+
+/* Before a fork; it keeps the lock. */
+static void
+pool_fork_begins(void)
+{
+    pthread_mutex_lock(&pool.lock);
+    pool.forking = true;
+    struct timespec until = pool_deadline(POOL_FORK_PATIENCE_NS);
+    int status = 0;
+    while (pool.threads > pool.idle && status != ETIMEDOUT) {
+        status = pthread_cond_timedwait(&pool.quiet, &pool.lock, &until);
+    }
+}
+
+static void
+pool_fork_ended(void)
+{
+    pool.forking = false;
+    pthread_cond_broadcast(&pool.work);
+    pthread_mutex_unlock(&pool.lock);
+}
+
 /* In the child of a fork: the parent's threads do not exist here, and one of
- * them may have held the lock. The child has one thread, so all is made anew
+ * them may wait for the lock. The child has one thread, so all is made anew
  * without touching it. */
 static void
 pool_forked(void)
@@ -63,22 +104,21 @@ static void
 pool_init(void)
 {
     pool_init_empty();
-    pool.init_errno = pthread_atfork(NULL, NULL, pool_forked);
+    pool.init_errno =
+        pthread_atfork(pool_fork_begins, pool_fork_ended, pool_forked);
 }
 
 /* The next job, or NULL after idle_ns without one. With the lock. */
 static rsl_pool_job *
 pool_take(void)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t until_ns = until.tv_nsec + pool.idle_ns;
-    until.tv_sec += (time_t)(until_ns / NS_PER_S);
-    until.tv_nsec = (long)(until_ns % NS_PER_S);
-
+    struct timespec until = pool_deadline(pool.idle_ns);
     pool.idle++;
+    if (pool.forking) {
+        pthread_cond_signal(&pool.quiet);
+    }
     int status = 0;
-    while (pool.queued == 0 && status != ETIMEDOUT) {
+    while (pool.forking || (pool.queued == 0 && status != ETIMEDOUT)) {
         status = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
     }
     pool.idle--;

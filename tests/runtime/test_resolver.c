@@ -428,6 +428,43 @@ a_forked_child_starts_with_a_pool_of_its_own(void **state)
     loop_close(&loop);
 }
 
+static void *
+open_the_gate(void *unused)
+{
+    (void)unused;
+    libc_set_gate(false);
+    return NULL;
+}
+
+/* Else the child would inherit libc's locks from a thread that it lacks. */
+static void
+a_fork_waits_until_look_ups_have_left_libc(void **state)
+{
+    (void)state;
+    test_loop loop;
+    loop_open(&loop);
+    libc_set_gate(true);
+    assert_int_equal(loop_look_up(&loop, "soon.test"), RSL_OK);
+    libc_await_waiting(1);
+    pthread_t opener;
+    assert_int_equal(pthread_create(&opener, NULL, open_the_gate, NULL), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(libc.waiting);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(pthread_join(opener, NULL), 0);
+    assert_int_equal(loop_look_up(&loop, "later.test"), RSL_OK);
+    loop_await(&loop);
+    loop_finish(&loop);
+    loop_await(&loop);
+    loop_finish(&loop);
+    loop_close(&loop);
+}
+
 #define RESOLVER_TEST(name) \
     cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
@@ -451,6 +488,7 @@ main(void)
         RESOLVER_TEST(closing_while_results_arrive_loses_no_owner),
         RESOLVER_TEST(loops_on_several_threads_share_the_pool),
         RESOLVER_TEST(a_forked_child_starts_with_a_pool_of_its_own),
+        RESOLVER_TEST(a_fork_waits_until_look_ups_have_left_libc),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
