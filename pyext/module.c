@@ -41,6 +41,7 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(AsyncioTimerHandle, "asyncio", "TimerHandle"),
     PIECE(FlowControlMixin, "asyncio.transports", "_FlowControlMixin"),
     PIECE(ReadTransport, "asyncio", "ReadTransport"),
+    PIECE(BaseTransport, "asyncio", "BaseTransport"),
     PIECE(AsyncioDatagramTransport, "asyncio", "DatagramTransport"),
     PIECE(socket_type, "socket", "socket"),
     PIECE(raw_socket_type, "_socket", "socket"),
@@ -101,7 +102,12 @@ state_names(module_state *st)
 #undef PYRSL_INTERN
     st->empty_tuple = PyTuple_New(0);
     st->kwnames_loop = PyTuple_Pack(1, st->str_loop);
-    return st->empty_tuple == NULL || st->kwnames_loop == NULL ? -1 : 0;
+    st->get_extra_info =
+        PyObject_GetAttr(st->BaseTransport, st->str_get_extra_info);
+    return st->empty_tuple == NULL || st->kwnames_loop == NULL
+                   || st->get_extra_info == NULL
+               ? -1
+               : 0;
 }
 
 static PyTypeObject *
@@ -185,6 +191,7 @@ module_clear(PyObject *module)
 #undef PYRSL_CLEAR_NAME
     Py_CLEAR(st->empty_tuple);
     Py_CLEAR(st->kwnames_loop);
+    Py_CLEAR(st->get_extra_info);
     return 0;
 }
 

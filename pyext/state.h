@@ -42,6 +42,7 @@
     X(attach, "_attach")                                \
     X(detach, "_detach")                                \
     X(fileno, "fileno")                                 \
+    X(get_extra_info, "get_extra_info")                 \
     X(gettimeout, "gettimeout")                         \
     X(transports, "_transports")                        \
     X(data, "data")                                     \
@@ -108,6 +109,8 @@ typedef struct module_state {
     PyObject *AsyncioTimerHandle;
     PyObject *FlowControlMixin; /* asyncio.transports' own */
     PyObject *ReadTransport;    /* asyncio.ReadTransport */
+    PyObject *BaseTransport;    /* asyncio.BaseTransport */
+    PyObject *get_extra_info;   /* its method, as it was at import */
     PyObject *AsyncioDatagramTransport;
     PyObject *socket_type;     /* socket.socket */
     PyObject *raw_socket_type; /* _socket.socket, its base */

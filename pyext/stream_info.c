@@ -212,6 +212,29 @@ info_get(StreamTransport *self, PyObject *name)
     return value;
 }
 
+/* What a program has put in the place of asyncio.BaseTransport's method, bound
+ * to us; NULL with or without an exception. */
+static PyObject *
+info_replacement(StreamTransport *self)
+{
+    module_state *st = self->st;
+    PyObject *method =
+        PyObject_GetAttr(st->BaseTransport, st->str_get_extra_info);
+    if (method == NULL) {
+        return NULL;
+    }
+    if (method == st->get_extra_info) {
+        Py_DECREF(method);
+        return NULL;
+    }
+    descrgetfunc bind = Py_TYPE(method)->tp_descr_get;
+    if (bind != NULL) {
+        Py_SETREF(method,
+                  bind(method, (PyObject *)self, (PyObject *)Py_TYPE(self)));
+    }
+    return method;
+}
+
 PyDoc_STRVAR(stream_get_extra_info_doc,
 "get_extra_info($self, /, name, default=None)\n--\n\n"
 "Return 'socket', 'sockname', 'peername' or what else was noted.");
@@ -228,6 +251,15 @@ stream_get_extra_info(StreamTransport *self, PyObject *const *args,
         return NULL;
     }
     PyObject *value;
+    PyObject *replacement = info_replacement(self);
+    if (replacement != NULL || PyErr_Occurred()) {
+        value = replacement == NULL
+                    ? NULL
+                    : PyObject_Vectorcall(replacement, args, (size_t)nargs,
+                                          kwnames);
+        Py_XDECREF(replacement);
+        return value;
+    }
     Py_BEGIN_CRITICAL_SECTION(self);
     value = info_get(self, bound[0]);
     Py_END_CRITICAL_SECTION();

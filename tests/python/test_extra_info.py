@@ -4,6 +4,7 @@
 import asyncio
 import socket
 from asyncio.trsock import TransportSocket
+from unittest import mock
 
 import pytest
 
@@ -27,6 +28,23 @@ async def test_unknown_name_gives_the_default(loop):
         assert transport.get_extra_info("no such thing", 42) == 42
         assert transport.get_extra_info("sslcontext") is None
         assert transport.get_extra_info("ssl_object") is None
+
+
+async def test_a_method_patched_into_the_base_class_is_asked(loop):
+    """As websockets' tests do it."""
+    async with transport_and_peer() as (transport, _, _):
+        with mock.patch("asyncio.BaseTransport.get_extra_info",
+                        return_value="patched") as method:
+            assert transport.get_extra_info("peername", "no name") == "patched"
+        method.assert_called_once_with("peername", "no name")
+
+        def shout(self, name, default=None):
+            assert self is transport
+            return name.upper()
+
+        with mock.patch("asyncio.BaseTransport.get_extra_info", shout):
+            assert transport.get_extra_info(name="peername") == "PEERNAME"
+        assert transport.get_extra_info("peername")[0] == "127.0.0.1"
 
 
 async def test_socket_is_a_transport_socket(loop):
