@@ -29,7 +29,9 @@ def build_wheel(folder, python, checkout):
         return os.path.abspath(checkout)
     target = os.path.join(folder, "wheel")
     shutil.rmtree(target, True)
-    run(python, "-m", "pip", "wheel", "--quiet",
+    builder = os.path.join(folder, "builder")    # Debian's Pythons have no pip
+    run(python, "-m", "venv", builder)
+    run(os.path.join(builder, "bin", "python"), "-m", "pip", "wheel", "--quiet",
         "--disable-pip-version-check", "--no-deps", "--wheel-dir", target,
         "--config-settings=build-dir=" + os.path.join(folder, "cmake"),
         checkout)
