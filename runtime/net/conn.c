@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conn.c - open, find and close of streams, and their read state. */
 #include <assert.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -171,6 +172,12 @@ rsl_conn_close(rsl_conn *conn)
         return;
     }
     taken = !rt->has_token && rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP);
+    /* Others see a borrowed fd, and expect it closed when we return. The
+     * runtime thread has the token for a tick only and waits for nobody. */
+    while (conn->borrowed && !taken && !rt->has_token) {
+        sched_yield();
+        taken = rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP);
+    }
     if (!taken && !rt->has_token) {
         rsl_list_push(&rt->closing, &conn->closing_link);
         return;
