@@ -76,12 +76,7 @@ pyrsl_pipe_lose(PipeTransport *self, PyObject *exc)
         return 0;
     }
     self->state = PIPE_CLOSED;
-    PyObject *protocol = Py_NewRef(self->protocol);
-    PyObject *result = PyObject_CallMethodOneArg(
-        protocol, self->st->str_connection_lost, exc == NULL ? Py_None : exc);
-    PyObject *raised = result == NULL ? PyErr_GetRaisedException() : NULL;
-    Py_XDECREF(result);
-    Py_DECREF(protocol);
+    PyObject *raised = pyrsl_transport_tell_lost(self->st, self->protocol, exc);
 
     int status = pipe_close_file(self);
     Py_CLEAR(self->protocol);

@@ -190,12 +190,7 @@ pyrsl_stream_lose(StreamTransport *self, PyObject *exc)
         self->conn_lost = 1;
     }
     Py_INCREF(self);
-    PyObject *protocol = Py_NewRef(self->protocol);
-    PyObject *result = PyObject_CallMethodOneArg(
-        protocol, self->st->str_connection_lost, exc == NULL ? Py_None : exc);
-    PyObject *raised = result == NULL ? PyErr_GetRaisedException() : NULL;
-    Py_XDECREF(result);
-    Py_DECREF(protocol);
+    PyObject *raised = pyrsl_transport_tell_lost(self->st, self->protocol, exc);
 
     stream_end_sendfile(self);
     pyrsl_stream_release(self);

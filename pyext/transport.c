@@ -87,6 +87,19 @@ pyrsl_transport_schedule_lost(LoopObject *loop, PyObject *transport,
     return status;
 }
 
+PyObject *
+pyrsl_transport_tell_lost(const module_state *st, PyObject *protocol,
+                          PyObject *exc)
+{
+    Py_INCREF(protocol);
+    PyObject *result = PyObject_CallMethodOneArg(
+        protocol, st->str_connection_lost, exc == NULL ? Py_None : exc);
+    PyObject *raised = result == NULL ? PyErr_GetRaisedException() : NULL;
+    Py_XDECREF(result);
+    Py_DECREF(protocol);
+    return raised;
+}
+
 void
 pyrsl_transport_warn_unclosed(PyObject *transport)
 {

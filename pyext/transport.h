@@ -116,6 +116,11 @@ int pyrsl_transport_announce(LoopObject *loop, PyObject *transport,
 int pyrsl_transport_schedule_lost(LoopObject *loop, PyObject *transport,
                                   PyObject *exc);
 
+/* protocol.connection_lost(exc), which may drop the transport's reference to
+ * `protocol`. A new reference to what it raised, or NULL. */
+PyObject *pyrsl_transport_tell_lost(const module_state *st, PyObject *protocol,
+                                    PyObject *exc);
+
 /* In debug mode logger.`level`(format, transport). */
 int pyrsl_transport_log(const LoopObject *loop, PyObject *transport,
                         PyObject *level, const char *format);
