@@ -25,6 +25,10 @@ class Project:
     deselected: dict = dataclasses.field(default_factory=dict)
 
     @property
+    def title(self):
+        return f"{self.name} {self.version}".rstrip()
+
+    @property
     def requirement(self):
         """For pip; nothing where the tests are our own."""
         if self.tests_here:

@@ -13,9 +13,13 @@ asyncio too, and the loops were really rsloop_c's. projects.py has the table.
 """
 
 import argparse
+import concurrent.futures
 import glob
 import os
+import platform
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 
@@ -39,6 +43,20 @@ def build_wheel(folder, python, checkout):
     return wheel
 
 
+def description(python, checkout):
+    """What is compared: the interpreter, the kernel, the commit."""
+    version = subprocess.run(
+        [python, "-c", "import platform; print(platform.python_version())"],
+        check=True, capture_output=True, text=True).stdout.strip()
+    commit = "an unknown commit"
+    if os.path.isdir(checkout):
+        answer = subprocess.run(
+            ["git", "-C", checkout, "describe", "--always", "--dirty"],
+            capture_output=True, text=True, check=False)
+        commit = answer.stdout.strip() or commit
+    return f"CPython {version}, Linux {platform.release()}, {commit}"
+
+
 def faults(results):
     """What is wrong on our loops, a line each."""
     oracle = results["asyncio"]
@@ -58,8 +76,6 @@ def faults(results):
 
 def compare(suite, wheel, loops, arguments):
     """Run one project; returns its results by loop and what is wrong."""
-    project = suite.project
-    print(f"\n{project.name} {project.version}", flush=True)
     results = {}
     try:
         suite.install(wheel)
@@ -68,32 +84,34 @@ def compare(suite, wheel, loops, arguments):
             result = suite.run_twice(source, loop, arguments)
             results[loop] = result
             passed, failed, skipped = result.counts()
-            print(f"{loop:9} {passed} passed, {failed} failed, {skipped} "
-                  f"skipped in {result.seconds:.0f} s; {result.loops} "
-                  f"rsloop_c loops, {result.turned} runs", flush=True)
+            suite.say(
+                f"{loop:9} {passed} passed, {failed} failed, {skipped} "
+                f"skipped in {result.seconds:.0f} s; {result.loops} "
+                f"rsloop_c loops, {result.turned} runs")
             for test in result.flaky:
-                print(f"flaky on {loop}, passed the second time: {test}")
+                suite.say(f"flaky on {loop}, passed the second time: {test}")
     except Broken as error:
-        print(error)
+        suite.say(error)
         return results, [str(error)]
-    for test, reason in project.deselected.items():
-        print(f"left out: {test}: {reason}")
+    for test, reason in suite.project.deselected.items():
+        suite.say(f"left out: {test}: {reason}")
     for test in sorted(results["asyncio"].failed):
-        print("fails on asyncio:", test)
+        suite.say("fails on asyncio:", test)
     found = faults(results)
-    print(*found, sep="\n", end="\n" if found else "")
+    for fault in found:
+        suite.say(fault)
     return results, found
 
 
-def table(rows, loops):
-    print("\npassed/failed/skipped" + " " * 13
-          + "".join(f"{loop:>16}" for loop in loops))
+def table(rows, loops, what):
+    print(f"\npassed/failed/skipped; {what}\n")
+    print("| project |", " | ".join(loops), "|")
+    print("|---" * (len(loops) + 1) + "|")
     for project, results, found in rows:
         cells = ["/".join(map(str, results[loop].counts()))
                  if loop in results else "broke off" for loop in loops]
-        print(f"{project.name + ' ' + project.version:34}"
-              + "".join(f"{cell:>16}" for cell in cells),
-              f"  {len(found)} of ours" if found else "")
+        print(f"| {project.title} |", " | ".join(cells), "|"
+              + (f" {len(found)} of ours" if found else ""))
 
 
 def choose(names):
@@ -110,6 +128,8 @@ def parse():
         description=__doc__.partition("\n")[0],
         epilog="what follows -- goes to pytest")
     parser.add_argument("--loops", default=",".join(LOOPS))
+    parser.add_argument("--jobs", type=int, default=1,
+                        help="how many projects at once")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--rsloop-c", default=ROOT,
                         help="what pip installs: a checkout or a wheel")
@@ -133,18 +153,24 @@ def parse():
 def main():
     options = parse()
     chosen = choose(options.names)
+    # A shell's background jobs ignore SIGINT, and so would the programs that
+    # tests start and interrupt: what is executed inherits that, but no handler.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     temporary = None
     if options.folder is None:
         temporary = tempfile.TemporaryDirectory(prefix="frameworks-")
     folder = os.path.abspath(options.folder or temporary.name)
     os.makedirs(folder, exist_ok=True)
+    what = description(options.python, options.rsloop_c)
     wheel = build_wheel(folder, options.python, options.rsloop_c)
-    rows = []
-    for project in chosen:
+
+    def one(project):
         suite = Suite(project, folder, options.python)
-        rows.append((project, *compare(suite, wheel, options.loops,
-                                       options.pytest)))
-    table(rows, options.loops)
+        return project, *compare(suite, wheel, options.loops, options.pytest)
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        rows = list(pool.map(one, chosen))
+    table(rows, options.loops, what)
     passed = sum(result.counts()[0] for _, results, _ in rows
                  for loop, result in results.items() if loop != "asyncio")
     bad = sum(len(found) for _, _, found in rows)

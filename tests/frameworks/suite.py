@@ -93,6 +93,9 @@ class Suite:
         run(self.python, "-m", "pip", "--quiet",
             "--disable-pip-version-check", *arguments)
 
+    def say(self, *words):
+        print(f"{self.project.name}:", *words, flush=True)
+
     # --- What it needs -----------------------------------------------------
 
     def install(self, wheel):
@@ -180,7 +183,7 @@ class Suite:
                 code = "timeout"
         if code not in (0, 1) or not os.path.exists(report):
             with open(log) as output:
-                print(output.read()[-5000:])
+                self.say(output.read()[-5000:])
             raise Broken(f"{loop}: pytest ended with {code}: see {log}")
         with open(report) as file:
             result = Result(**json.load(file))
