@@ -5,6 +5,7 @@
 #include <rsl/runtime.h>
 
 #include "handle.h"
+#include "inotify.h"
 #include "loop.h"
 #include "transport.h"
 
@@ -147,7 +148,8 @@ module_exec(PyObject *module)
 {
     module_state *st = PyModule_GetState(module);
     if (state_import(st) < 0 || state_names(st) < 0
-        || module_types(module, st) < 0) {
+        || module_types(module, st) < 0
+        || PyModule_AddFunctions(module, pyrsl_inotify_functions) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RSL_VERSION);

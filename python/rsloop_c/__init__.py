@@ -9,18 +9,32 @@ Importing this module changes nothing in asyncio; install() does.
 """
 
 from ._core import build_info
+from ._fs_events import FileSystemEvent
 from ._info import runtime_info
 from ._loop import Loop
 from ._policy import EventLoopPolicy, install, uninstall
 from ._run import new_event_loop, run
+from ._text_subprocess import (
+    TextProcess,
+    TextStreamReader,
+    TextStreamWriter,
+    create_subprocess_exec,
+    create_subprocess_shell,
+)
 
 __version__ = build_info()["version"]
 
 __all__ = (
     "EventLoopPolicy",
+    "FileSystemEvent",
     "Loop",
+    "TextProcess",
+    "TextStreamReader",
+    "TextStreamWriter",
     "__version__",
     "build_info",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
     "install",
     "new_event_loop",
     "run",

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, TypeAlias, TypedDict, TypeVar, final
 
+from _typeshed import StrOrBytesPath
 from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
 _T = TypeVar("_T")
@@ -29,6 +30,9 @@ class _BuildInfo(TypedDict):
 
 def build_info() -> _BuildInfo: ...
 def probe() -> dict[str, Any]: ...
+def _inotify_init() -> int: ...
+def _inotify_add_watch(fd: int, path: StrOrBytesPath, mask: int, /) -> int: ...
+def _inotify_rm_watch(fd: int, wd: int, /) -> None: ...
 
 @final
 class Handle(asyncio.Handle):

@@ -19,6 +19,7 @@ from asyncio.unix_events import _UnixSelectorEventLoop
 from . import _core
 from ._datagram import DatagramMixin
 from ._dns import ResolverMixin
+from ._fs_events import FileSystemMixin
 from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
 from ._transport_cold import TransportColdMixin
@@ -55,6 +56,7 @@ class Loop(
     _core.Loop,
     DatagramMixin,
     ResolverMixin,
+    FileSystemMixin,
     SockMixin,
     SubprocessMixin,
     TransportColdMixin,
@@ -104,6 +106,7 @@ class Loop(
         super().close()
         self._close_runtime()
         self._forget_children()
+        self._close_fs_watches()
 
     # --- Reports of the C side ---------------------------------------------
 

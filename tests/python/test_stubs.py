@@ -26,7 +26,19 @@ USES = """
         timer.when()
         loop.create_task(asyncio.sleep(0)).add_done_callback(print)
         name: str = loop.backend
+        changed: list[tuple[str, rsloop_c.FileSystemEvent]] = []
+        watch = loop._monitor_fs("/", lambda *event: changed.append(event))
+        watch.cancel()
         return len(name)
+
+    async def children() -> tuple[bytes | None, str | None]:
+        binary = await rsloop_c.create_subprocess_exec("true", stdout=-1)
+        data, _ = await binary.communicate(b"")
+        child = await rsloop_c.create_subprocess_shell("true", stdout=-1, text=True)
+        text, _ = await child.communicate("")
+        assert child.stdin is not None
+        child.stdin.write("text")
+        return data, text
 
     number: int = rsloop_c.run(main(), debug=True)
     rsloop_c.run(main(), loop_factory=rsloop_c.Loop)
