@@ -215,7 +215,10 @@ uring_wait(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     rsl_status status;
 
     uring_open_steal_set(backend);
-    if (!uring_arm(backend) || backend->stash.count > 0
+    /* What an older ring has completed is collected before anything is armed
+     * on this one: it would be taken for the end of what is armed here, which
+     * would be armed twice, and cancelled once. */
+    if (backend->stash.count > 0 || !uring_arm(backend)
         || io_uring_cq_ready(&backend->ring) > 0) {
         timeout_ns = 0;
     }

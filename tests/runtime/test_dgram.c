@@ -2,6 +2,7 @@
 /* test_dgram.c - datagram sockets on every backend that is there. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@ typedef struct dgram_case {
     io_loop loop;
     rsl_dgram *dgram;
     int fd, peer;
+    int rebound; /* what bind() said of the address of the closed one */
     uint8_t buf[DGRAM_BUF];
     rsl_datagram message;
 } dgram_case;
@@ -304,6 +306,52 @@ takeover_leaves_datagrams_alone(void **state)
     }
 }
 
+/* With a poll that has ended and of which nobody has heard. */
+static void *
+dgram_close_elsewhere(void *arg)
+{
+    dgram_case *self = arg;
+    rsl_addr name;
+    rsl_err err = {0};
+
+    assert_int_equal(rsl_runtime_enter(self->loop.rt, &err), RSL_OK);
+    for (int i = 0; i < 3; i++) {
+        io_loop_turn(&self->loop, 0);
+    }
+    assert_int_equal(rsl_addr_local(self->fd, &name, &err), RSL_OK);
+    rsl_dgram_close(self->dgram);
+    self->dgram = NULL;
+    close(self->fd);
+    self->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    self->rebound = bind(self->fd, rsl_addr_sockaddr(&name), name.length);
+    rsl_runtime_leave(self->loop.rt);
+    return NULL;
+}
+
+/* It is polled once there too: one cancel frees its address. */
+static void
+dgram_moves_to_another_thread_with_its_loop(void **state)
+{
+    dgram_case *self = *state;
+    pthread_t thread;
+    rsl_err err = {0};
+
+    io_loop_turn(&self->loop, 0); /* armed */
+    peer_send(self, "x");
+    assert_int_equal(rsl_runtime_acquire(self->loop.rt, &self->loop.sink),
+                     RSL_OK);
+    assert_int_equal(rsl_runtime_wait(self->loop.rt, DGRAM_SILENCE_NS, &err),
+                     RSL_OK);
+    rsl_runtime_release(self->loop.rt, 0);
+    expect_message(self, "x");
+    rsl_runtime_leave(self->loop.rt);
+    assert_int_equal(pthread_create(&thread, NULL, dgram_close_elsewhere, self),
+                     0);
+    pthread_join(thread, NULL);
+    assert_int_equal(self->rebound, 0);
+    assert_int_equal(rsl_runtime_enter(self->loop.rt, &err), RSL_OK);
+}
+
 #define dgram_test(name) \
     cmocka_unit_test_setup_teardown(name, dgram_setup, dgram_teardown)
 
@@ -319,6 +367,7 @@ static const struct CMUnitTest dgram_tests[] = {
     dgram_test(closed_dgram_is_found_no_more),
     dgram_test(dgram_that_is_open_ends_with_its_runtime),
     dgram_test(takeover_leaves_datagrams_alone),
+    dgram_test(dgram_moves_to_another_thread_with_its_loop),
 };
 
 int
