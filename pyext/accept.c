@@ -400,7 +400,8 @@ loop_start_serving(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     PyObject *bound[8];
     if (pyrsl_args_bind(&serve_params, args, nargs, kwnames, bound) < 0
-        || pyrsl_loop_check_closed(self) < 0) {
+        || pyrsl_loop_check_closed(self) < 0
+        || pyrsl_loop_check_owner(self) < 0) {
         return NULL;
     }
     pyrsl_acceptor *acceptor = acceptor_new(self, bound);

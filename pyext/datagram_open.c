@@ -183,7 +183,7 @@ loop_open_datagram_transport(LoopObject *self, PyObject *const *args,
                         "protocol, an address, a waiter and a dict");
         return NULL;
     }
-    if (pyrsl_loop_check_call(self) < 0) {
+    if (pyrsl_loop_check_call(self) < 0 || pyrsl_loop_check_owner(self) < 0) {
         return NULL;
     }
     datagram_request request = {

@@ -113,6 +113,10 @@ datagram_pause_reading(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
     if (self->state != DATAGRAM_OPEN || self->paused) {
         Py_RETURN_NONE;
     }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "pause_reading", NULL, 0);
+    }
     self->paused = true;
     self->reading = false;
     if (pyrsl_datagram_update(self) < 0
@@ -133,6 +137,10 @@ datagram_resume_reading(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->state != DATAGRAM_OPEN || !self->paused) {
         Py_RETURN_NONE;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "resume_reading", NULL, 0);
     }
     PyObject *context = PyContext_CopyCurrent();
     if (context == NULL) {
@@ -156,7 +164,8 @@ PyDoc_STRVAR(datagram_start_reading_doc,
 static PyObject *
 datagram_start_reading(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (datagram_read_begin(self) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0
+        || datagram_read_begin(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -169,7 +178,8 @@ PyDoc_STRVAR(datagram_read_ready_doc,
 static PyObject *
 datagram_read_ready(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (pyrsl_datagram_receive(self) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0
+        || pyrsl_datagram_receive(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -188,7 +198,8 @@ datagram_set_protocol(DatagramTransport *self, PyObject *const *args,
                       Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *bound[1];
-    if (pyrsl_args_bind(&protocol_params, args, nargs, kwnames, bound) < 0) {
+    if (pyrsl_args_bind(&protocol_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_loop_check_thread(self->loop) < 0) {
         return NULL;
     }
     Py_XSETREF(self->protocol, Py_NewRef(bound[0]));

@@ -32,12 +32,14 @@ pyrsl_datagram_lose(DatagramTransport *self, PyObject *exc)
         return 0;
     }
     self->state = DATAGRAM_CLOSED;
+    Py_INCREF(self);
+    /* After a close() that had to drain, asyncio still sends what is sent in
+     * there, if the socket takes it at once. */
+    PyObject *raised = pyrsl_transport_tell_lost(self->st, self->protocol, exc);
+
     if (self->conn_lost == 0) {
         self->conn_lost = 1;
     }
-    Py_INCREF(self);
-    PyObject *raised = pyrsl_transport_tell_lost(self->st, self->protocol, exc);
-
     pyrsl_datagram_release(self);
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->loop);
@@ -60,9 +62,12 @@ datagram_force_close(DatagramTransport *self, PyObject *exc)
     pyrsl_datagram_drop_queue(self);
     self->reading = false;
     self->writing = false;
-    self->state = DATAGRAM_LOST;
     self->conn_lost = 1;
     int status = pyrsl_datagram_update(self);
+    if (self->state == DATAGRAM_CLOSED) {
+        return status; /* within connection_lost(): it is told already */
+    }
+    self->state = DATAGRAM_LOST;
     return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc) < 0
                ? -1
                : status;
@@ -248,6 +253,10 @@ PyDoc_STRVAR(datagram_close_doc,
 static PyObject *
 datagram_close_method(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->state == DATAGRAM_OPEN && pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_end((PyObject *)self, self->loop,
+                                             "close");
+    }
     if (datagram_close(self) < 0) {
         return NULL;
     }
@@ -261,6 +270,10 @@ PyDoc_STRVAR(datagram_abort_doc,
 static PyObject *
 datagram_abort(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->conn_lost == 0 && pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_end((PyObject *)self, self->loop,
+                                             "abort");
+    }
     if (datagram_force_close(self, NULL) < 0) {
         return NULL;
     }
@@ -284,7 +297,8 @@ PyDoc_STRVAR(datagram_call_connection_lost_doc,
 static PyObject *
 datagram_call_connection_lost(DatagramTransport *self, PyObject *exc)
 {
-    if (pyrsl_datagram_lose(self, exc) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0
+        || pyrsl_datagram_lose(self, exc) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

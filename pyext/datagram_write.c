@@ -314,24 +314,44 @@ datagram_sendto(DatagramTransport *self, PyObject *data, PyObject *addr)
     return sendto_queue(self, data, addr);
 }
 
+static const char *const sendto_names[] = {"data", "addr", NULL};
+static const pyrsl_params sendto_params = {"sendto", sendto_names, 2, 1};
+
+/* What can be refused now is, in the caller's thread. */
+static PyObject *
+sendto_hand_over(DatagramTransport *self, PyObject *data, PyObject *addr)
+{
+    int some = sendto_check_data(data);
+    if (some < 0
+        || (self->address != NULL && sendto_check_address(self, addr) < 0)) {
+        return NULL;
+    }
+    if (some == 0) {
+        Py_RETURN_NONE;
+    }
+    return pyrsl_transport_hand_over_data((PyObject *)self, self->loop,
+                                          sendto_params.function, data, addr);
+}
+
 PyDoc_STRVAR(datagram_sendto_doc,
 "sendto($self, /, data, addr=None)\n--\n\n"
 "Send a message to addr, or to the transport's remote address.\n\n"
 "Does not block: what the system has no room for is queued. Errors of the\n"
 "system go to error_received().");
 
-static const char *const sendto_names[] = {"data", "addr", NULL};
-static const pyrsl_params sendto_params = {"sendto", sendto_names, 2, 1};
-
 static PyObject *
 datagram_sendto_method(DatagramTransport *self, PyObject *const *args,
                        Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *bound[2];
-    if (pyrsl_args_bind(&sendto_params, args, nargs, kwnames, bound) < 0
-        || datagram_sendto(self, bound[0],
-                           bound[1] == NULL ? Py_None : bound[1])
-               < 0) {
+    if (pyrsl_args_bind(&sendto_params, args, nargs, kwnames, bound) < 0) {
+        return NULL;
+    }
+    PyObject *addr = bound[1] == NULL ? Py_None : bound[1];
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return sendto_hand_over(self, bound[0], addr);
+    }
+    if (datagram_sendto(self, bound[0], addr) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -375,8 +395,13 @@ datagram_set_write_buffer_limits(DatagramTransport *self, PyObject *const *args,
 {
     PyObject *bound[2];
     if (pyrsl_args_bind(&limit_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_loop_check_thread(self->loop) < 0
         || pyrsl_flow_set_limits(&self->flow, bound[0], bound[1]) < 0) {
         return NULL;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) { /* what follows may pause */
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         limit_params.function, bound, 2);
     }
     if (self->protocol != NULL && self->loop != NULL
         && pyrsl_flow_grown(&self->flow, self->loop, (PyObject *)self,
@@ -394,7 +419,8 @@ PyDoc_STRVAR(datagram_sendto_ready_doc,
 static PyObject *
 datagram_sendto_ready(DatagramTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (pyrsl_datagram_drain(self) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0
+        || pyrsl_datagram_drain(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -155,23 +155,43 @@ pyrsl_loop_is_owner(LoopObject *self)
     return id == 0 || id == PyThread_get_thread_ident();
 }
 
+/* True while another thread runs the loop. `self` may be NULL, for a transport
+ * that is lost. */
+static inline bool
+pyrsl_loop_is_foreign(LoopObject *self)
+{
+    return self != NULL && !pyrsl_loop_is_owner(self);
+}
+
 #define PYRSL_WRONG_THREAD                                           \
     "Non-thread-safe operation invoked on an event loop other than " \
     "the current one"
 
 /* Without a GIL nothing protects a transport from a stranger's call: -1 with
- * RuntimeError. `self` may be NULL, for a transport that is lost. */
+ * RuntimeError. */
 static inline int
 pyrsl_loop_check_thread(LoopObject *self)
 {
 #ifdef Py_GIL_DISABLED
-    if (self != NULL && !pyrsl_loop_is_owner(self)) {
+    if (pyrsl_loop_is_foreign(self)) {
         PyErr_SetString(PyExc_RuntimeError, PYRSL_WRONG_THREAD);
         return -1;
     }
 #else
     (void)self;
 #endif
+    return 0;
+}
+
+/* For what only asyncio's own code calls, and then on the loop's thread: -1
+ * with RuntimeError elsewhere. */
+static inline int
+pyrsl_loop_check_owner(LoopObject *self)
+{
+    if (pyrsl_loop_is_foreign(self)) {
+        PyErr_SetString(PyExc_RuntimeError, PYRSL_WRONG_THREAD);
+        return -1;
+    }
     return 0;
 }
 

@@ -156,6 +156,9 @@ watch_add(LoopObject *self, int fd, PyObject *object, unsigned bit,
     Py_XSETREF(watch->object, object == NULL || PyLong_CheckExact(object)
                                   ? NULL
                                   : Py_NewRef(object));
+    if (pyrsl_loop_is_foreign(self)) {
+        rsl_runtime_wake(self->rt); /* it may sleep on other fds only */
+    }
     return watch_cancel(self, old);
 }
 

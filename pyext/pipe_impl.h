@@ -82,9 +82,7 @@ typedef struct PipeTransport {
 extern const pipe_kind pyrsl_pipe_read_kind;
 extern const pipe_kind pyrsl_pipe_write_kind;
 
-/* Not closing, and the calling thread may say so: 1, 0, or -1 with
- * RuntimeError for a stranger's. */
-int pyrsl_pipe_is_open(PipeTransport *self);
+bool pyrsl_pipe_is_open(const PipeTransport *self);
 
 /* Stop all watches and schedule connection_lost(exc). */
 int pyrsl_pipe_force_close(PipeTransport *self, PyObject *exc);

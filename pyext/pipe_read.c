@@ -102,9 +102,11 @@ PyDoc_STRVAR(pipe_read_ready_doc,
 static PyObject *
 pipe_read_ready(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    int open = pyrsl_pipe_is_open(self);
-    if (open <= 0) {
-        return open < 0 ? NULL : Py_NewRef(Py_None);
+    if (pyrsl_loop_check_owner(self->loop) < 0) {
+        return NULL;
+    }
+    if (!pyrsl_pipe_is_open(self)) {
+        Py_RETURN_NONE;
     }
     PyObject *data = NULL;
     int status = read_some(self, &data);
@@ -162,12 +164,12 @@ PyDoc_STRVAR(pipe_pause_reading_doc,
 static PyObject *
 pipe_pause_reading(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    int open = pyrsl_pipe_is_open(self);
-    if (open < 0) {
-        return NULL;
-    }
-    if (open == 0 || self->paused) {
+    if (!pyrsl_pipe_is_open(self) || self->paused) {
         Py_RETURN_NONE;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "pause_reading", NULL, 0);
     }
     self->paused = true;
     if (pyrsl_loop_unwatch(self->loop, self->fd, RSL_WATCH_READ) < 0
@@ -186,12 +188,12 @@ PyDoc_STRVAR(pipe_resume_reading_doc,
 static PyObject *
 pipe_resume_reading(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    int open = pyrsl_pipe_is_open(self);
-    if (open < 0) {
-        return NULL;
-    }
-    if (open == 0 || !self->paused) {
+    if (!pyrsl_pipe_is_open(self) || !self->paused) {
         Py_RETURN_NONE;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "resume_reading", NULL, 0);
     }
     self->paused = false;
     if (read_begin(self) < 0
@@ -210,8 +212,14 @@ PyDoc_STRVAR(pipe_close_doc,
 static PyObject *
 pipe_close(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    int open = pyrsl_pipe_is_open(self);
-    if (open < 0 || (open > 0 && pyrsl_pipe_force_close(self, NULL) < 0)) {
+    if (!pyrsl_pipe_is_open(self)) {
+        Py_RETURN_NONE;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_end((PyObject *)self, self->loop,
+                                             "close");
+    }
+    if (pyrsl_pipe_force_close(self, NULL) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

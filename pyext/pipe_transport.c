@@ -25,12 +25,9 @@ const pipe_kind pyrsl_pipe_write_kind = {
 
 /* --- The end --- */
 
-int
-pyrsl_pipe_is_open(PipeTransport *self)
+bool
+pyrsl_pipe_is_open(const PipeTransport *self)
 {
-    if (pyrsl_loop_check_thread(self->loop) < 0) {
-        return -1;
-    }
     return self->state == PIPE_OPEN && self->loop != NULL;
 }
 
@@ -260,6 +257,7 @@ pipe_make(LoopObject *loop, PyObject *const *bound, pipe_request *request)
     }
     mode_t mode = pipe_check_fd(request->kind, request->fd);
     if (mode == 0 || pyrsl_loop_check_call(loop) < 0
+        || pyrsl_loop_check_owner(loop) < 0
         || pipe_set_nonblocking(request->fd) < 0) {
         return NULL;
     }

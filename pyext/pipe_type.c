@@ -72,7 +72,8 @@ PyDoc_STRVAR(pipe_call_connection_lost_doc,
 static PyObject *
 pipe_call_connection_lost(PipeTransport *self, PyObject *exc)
 {
-    if (pyrsl_pipe_lose(self, exc) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0
+        || pyrsl_pipe_lose(self, exc) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

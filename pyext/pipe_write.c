@@ -137,8 +137,9 @@ pipe_write(PipeTransport *self, PyObject *const *args, Py_ssize_t nargs,
     if (some <= 0) {
         return some < 0 ? NULL : Py_NewRef(Py_None);
     }
-    if (pyrsl_loop_check_thread(self->loop) < 0) {
-        return NULL;
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_data(
+            (PyObject *)self, self->loop, write_params.function, data, NULL);
     }
     int status;
     if (self->conn_lost > 0 || self->state != PIPE_OPEN) {
@@ -191,7 +192,7 @@ PyDoc_STRVAR(pipe_write_ready_doc,
 static PyObject *
 pipe_write_ready(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (pyrsl_loop_check_thread(self->loop) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0) {
         return NULL;
     }
     if (self->queue.bytes == 0 || self->loop == NULL) {
@@ -218,7 +219,7 @@ PyDoc_STRVAR(pipe_read_ready_doc,
 static PyObject *
 pipe_read_ready(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (pyrsl_loop_check_thread(self->loop) < 0
+    if (pyrsl_loop_check_owner(self->loop) < 0
         || pyrsl_transport_log(self->loop, (PyObject *)self, self->st->str_info,
                                "%r was closed by peer")
                < 0) {
@@ -261,13 +262,16 @@ PyDoc_STRVAR(pipe_write_eof_doc,
 static PyObject *
 pipe_write_eof(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    int open = pyrsl_pipe_is_open(self);
-    if (open < 0) {
-        return NULL;
+    if (!pyrsl_pipe_is_open(self)) {
+        Py_RETURN_NONE;
     }
-    if (open > 0 && self->queue.bytes > 0) {
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_end((PyObject *)self, self->loop,
+                                             "write_eof");
+    }
+    if (self->queue.bytes > 0) {
         self->state = PIPE_CLOSING;
-    } else if (open > 0 && pyrsl_pipe_force_close(self, NULL) < 0) {
+    } else if (pyrsl_pipe_force_close(self, NULL) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -304,8 +308,11 @@ PyDoc_STRVAR(pipe_abort_doc,
 static PyObject *
 pipe_abort(PipeTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (pyrsl_loop_check_thread(self->loop) < 0
-        || pyrsl_pipe_force_close(self, NULL) < 0) {
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_end((PyObject *)self, self->loop,
+                                             "abort");
+    }
+    if (pyrsl_pipe_force_close(self, NULL) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -351,6 +358,10 @@ pipe_set_write_buffer_limits(PipeTransport *self, PyObject *const *args,
         || pyrsl_loop_check_thread(self->loop) < 0
         || pyrsl_flow_set_limits(&self->flow, bound[0], bound[1]) < 0) {
         return NULL;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) { /* what follows may pause */
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         limit_params.function, bound, 2);
     }
     if (self->loop != NULL && self->protocol != NULL
         && pyrsl_flow_grown(&self->flow, self->loop, (PyObject *)self,

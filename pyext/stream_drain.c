@@ -212,6 +212,10 @@ stream_write_eof(StreamTransport *self, PyObject *Py_UNUSED(ignored))
     if (self->state != STREAM_OPEN || self->eof) {
         Py_RETURN_NONE;
     }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "write_eof", NULL, 0);
+    }
     self->eof = true;
     if (pyrsl_stream_catch_up(self) < 0) {
         return NULL;
@@ -275,8 +279,13 @@ stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
 {
     PyObject *bound[2];
     if (pyrsl_args_bind(&limit_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_loop_check_thread(self->loop) < 0
         || pyrsl_flow_set_limits(&self->flow, bound[0], bound[1]) < 0) {
         return NULL;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) { /* what follows may pause */
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         limit_params.function, bound, 2);
     }
     self->flush_at =
         self->flow.high < DRAIN_BATCH_MAX ? self->flow.high : DRAIN_BATCH_MAX;
@@ -301,6 +310,9 @@ PyDoc_STRVAR(stream_make_empty_waiter_doc,
 static PyObject *
 stream_make_empty_waiter(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
+    if (pyrsl_loop_check_owner(self->loop) < 0) {
+        return NULL;
+    }
     if (self->empty_waiter != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;

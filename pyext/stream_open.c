@@ -212,7 +212,8 @@ loop_make_socket_transport(LoopObject *self, PyObject *const *args,
 {
     PyObject *bound[6];
     if (pyrsl_args_bind(&make_params, args, nargs, kwnames, bound) < 0
-        || pyrsl_loop_check_call(self) < 0) {
+        || pyrsl_loop_check_call(self) < 0
+        || pyrsl_loop_check_owner(self) < 0) {
         return NULL;
     }
     stream_request request = {

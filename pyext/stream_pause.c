@@ -77,6 +77,10 @@ stream_pause_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
     if (self->state != STREAM_OPEN || self->paused) {
         Py_RETURN_NONE;
     }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "pause_reading", NULL, 0);
+    }
     self->paused = true;
     if (pyrsl_stream_read_end(self) < 0
         || pyrsl_transport_log(self->loop, (PyObject *)self,
@@ -96,6 +100,10 @@ stream_resume_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->state != STREAM_OPEN || !self->paused) {
         Py_RETURN_NONE;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "resume_reading", NULL, 0);
     }
     PyObject *context = PyContext_CopyCurrent();
     if (context == NULL) {
@@ -138,6 +146,7 @@ stream_set_protocol(StreamTransport *self, PyObject *const *args,
 {
     PyObject *bound[1];
     if (pyrsl_args_bind(&protocol_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_loop_check_thread(self->loop) < 0
         || pyrsl_stream_set_protocol(self, bound[0]) < 0) {
         return NULL;
     }

@@ -117,6 +117,10 @@ pyrsl_stream_release(StreamTransport *self)
 {
     PyObject *sock = self->sock;
     self->sock = NULL;
+    if (sock != NULL) {
+        /* Before close(), in which another thread may ask for it. */
+        Py_XSETREF(self->closed_sock, Py_NewRef(sock));
+    }
     if (self->conn != NULL) {
         stream_close_conn(self, sock != NULL, sock);
     } else if (sock != NULL) {
@@ -125,9 +129,7 @@ pyrsl_stream_release(StreamTransport *self)
         close(self->raw_fd);
     }
     self->raw_fd = -1;
-    if (sock != NULL) {
-        Py_XSETREF(self->closed_sock, sock);
-    }
+    Py_XDECREF(sock);
 }
 
 /* --- The end --- */
@@ -186,12 +188,14 @@ pyrsl_stream_lose(StreamTransport *self, PyObject *exc)
         return 0;
     }
     self->state = STREAM_CLOSED;
+    Py_INCREF(self);
+    /* After a close() that had to drain, asyncio still sends what is written
+     * in there: as much as the socket takes at once. */
+    PyObject *raised = pyrsl_transport_tell_lost(self->st, self->protocol, exc);
+
     if (self->conn_lost == 0) {
         self->conn_lost = 1;
     }
-    Py_INCREF(self);
-    PyObject *raised = pyrsl_transport_tell_lost(self->st, self->protocol, exc);
-
     stream_end_sendfile(self);
     pyrsl_stream_release(self);
     int status = stream_detach_server(self);
@@ -233,8 +237,11 @@ pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
         rsl_conn_discard_writes(self->conn);
     }
     self->write_blocked = false;
-    self->state = STREAM_LOST;
     self->conn_lost = 1;
+    if (self->state == STREAM_CLOSED) {
+        return status; /* within connection_lost(): it is told already */
+    }
+    self->state = STREAM_LOST;
     status = pyrsl_stream_read_end(self) < 0 ? -1 : status;
     return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc) < 0
                ? -1

@@ -72,6 +72,10 @@ PyDoc_STRVAR(stream_close_doc,
 static PyObject *
 stream_close(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->state == STREAM_OPEN && pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_end((PyObject *)self, self->loop,
+                                             "close");
+    }
     if (pyrsl_stream_close(self) < 0) {
         return NULL;
     }
@@ -85,6 +89,10 @@ PyDoc_STRVAR(stream_abort_doc,
 static PyObject *
 stream_abort(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->conn_lost == 0 && pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_end((PyObject *)self, self->loop,
+                                             "abort");
+    }
     if (pyrsl_stream_force_close(self, NULL) < 0) {
         return NULL;
     }
@@ -108,6 +116,10 @@ PyDoc_STRVAR(stream_force_close_doc,
 static PyObject *
 stream_force_close(StreamTransport *self, PyObject *exc)
 {
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "_force_close", &exc, 1);
+    }
     if (pyrsl_stream_force_close(self, exc) < 0) {
         return NULL;
     }
@@ -126,6 +138,10 @@ stream_fatal_error(StreamTransport *self, PyObject *const *args,
         PyErr_SetString(PyExc_TypeError,
                         "_fatal_error() takes an exception and a message");
         return NULL;
+    }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
+                                         "_fatal_error", args, nargs);
     }
     const char *message = "Fatal error on transport";
     if (nargs == 2) {
@@ -148,7 +164,8 @@ PyDoc_STRVAR(stream_call_connection_lost_doc,
 static PyObject *
 stream_call_connection_lost(StreamTransport *self, PyObject *exc)
 {
-    if (pyrsl_stream_lose(self, exc) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0
+        || pyrsl_stream_lose(self, exc) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -161,7 +178,8 @@ PyDoc_STRVAR(stream_start_reading_doc,
 static PyObject *
 stream_start_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    if (pyrsl_stream_read_begin(self) < 0) {
+    if (pyrsl_loop_check_owner(self->loop) < 0
+        || pyrsl_stream_read_begin(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

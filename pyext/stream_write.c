@@ -46,26 +46,20 @@ write_tell_flow(StreamTransport *self)
 static int
 write_now(StreamTransport *self)
 {
-    LoopObject *loop = self->loop;
-    if (!pyrsl_loop_is_owner(loop)) {
-        /* Nobody may send but the loop's thread: its next turn does. */
-        rsl_runtime_wake(loop->rt);
-        return 0;
-    }
     if (!self->write_blocked && pyrsl_stream_flush(self) < 0) {
         return -1;
     }
     return write_tell_flow(self);
 }
 
-/* Whether what is queued may wait for the end of the turn: there is one, this
- * is its thread, and the transport lives until then. */
+/* Whether what is queued may wait for the end of the turn: there is one, and
+ * the transport lives until then. */
 static inline bool
 write_may_wait(const StreamTransport *self)
 {
     return self->reading && rsl_conn_backlog(self->conn) <= self->flush_at
            && atomic_load_explicit(&self->loop->thread_id, memory_order_relaxed)
-                  == PyThread_get_thread_ident();
+                  != 0;
 }
 
 static inline int
@@ -153,8 +147,7 @@ write_goes_now(const StreamTransport *self, PyObject *data)
     PyObject *base =
         PyMemoryView_Check(data) ? PyMemoryView_GET_BASE(data) : data;
     return (base == NULL || !PyBytes_CheckExact(base)) && !self->write_blocked
-           && rsl_conn_backlog(self->conn) == 0
-           && pyrsl_loop_is_owner(self->loop);
+           && rsl_conn_backlog(self->conn) == 0;
 }
 
 /* The socket has not taken the last `rest` bytes of `view`, which the caller
@@ -278,8 +271,9 @@ stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
     if (self->conn_lost != 0 || self->conn == NULL) {
         return write_dropped(self) < 0 ? NULL : Py_NewRef(Py_None);
     }
-    if (pyrsl_loop_check_thread(self->loop) < 0) {
-        return NULL;
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return pyrsl_transport_hand_over_data((PyObject *)self, self->loop,
+                                              "write", data, NULL);
     }
     int gone = (size_t)length > self->flush_at ? write_directly(self, data) : 0;
     if (gone != 0) {
@@ -368,6 +362,25 @@ writelines_refuse(PyObject *list_of_data)
 }
 #endif
 
+/* Takes `items`: one write() of the loop's thread. */
+static PyObject *
+writelines_hand_over(StreamTransport *self, PyObject *items)
+{
+    PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *joined = NULL, *result = NULL;
+    if (empty != NULL) {
+        joined = PyObject_CallMethod(empty, "join", "(O)", items);
+    }
+    if (joined != NULL) {
+        result = pyrsl_transport_hand_over_data((PyObject *)self, self->loop,
+                                                "write", joined, NULL);
+    }
+    Py_DECREF(items);
+    Py_XDECREF(empty);
+    Py_XDECREF(joined);
+    return result;
+}
+
 PyDoc_STRVAR(stream_writelines_doc,
 "writelines($self, /, list_of_data)\n--\n\n"
 "Send the pieces in order, as write() would, without joining them.");
@@ -399,11 +412,13 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
         writelines_refuse(list_of_data);
         return NULL;
     }
+    if (pyrsl_loop_is_foreign(self->loop)) {
+        return writelines_hand_over(self, items);
+    }
     int status = 0;
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
-    } else if (pyrsl_loop_check_thread(self->loop) < 0
-               || writelines_queue(self, items) < 0) {
+    } else if (writelines_queue(self, items) < 0) {
         writelines_refuse(items);
         status = -1;
     } else if (self->conn_lost != 0 || self->conn == NULL) {

@@ -88,6 +88,25 @@ int pyrsl_transports_traverse(LoopObject *loop, visitproc visit, void *arg);
 /* Loop method: _transport_for_fd. */
 extern PyMethodDef pyrsl_transport_loop_methods[];
 
+/* --- transport_thread.c: what other threads call --- */
+
+/* Call transport.name(*args) on the thread that runs `loop`, which is not this
+ * one: at most two arguments, None for NULL. Returns None; NULL with
+ * RuntimeError when the loop is closed, or without a GIL. */
+PyObject *pyrsl_transport_hand_over(PyObject *transport, LoopObject *loop,
+                                    const char *name, PyObject *const *args,
+                                    Py_ssize_t count);
+
+/* The same for transport.name(data), or (data, addr) unless that is NULL; what
+ * can be changed is copied. */
+PyObject *pyrsl_transport_hand_over_data(PyObject *transport, LoopObject *loop,
+                                         const char *name, PyObject *data,
+                                         PyObject *addr);
+
+/* The same for close() and abort(), which asyncio refuses in debug mode. */
+PyObject *pyrsl_transport_hand_over_end(PyObject *transport, LoopObject *loop,
+                                        const char *name);
+
 /* --- transport.c: what all kinds of transport share --- */
 
 /* At most so much is read at once; asyncio's max_size. */

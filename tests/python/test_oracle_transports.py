@@ -203,8 +203,6 @@ class Stage:
         """May this write be played? Ours leave together at the end of the
         turn: a peer that is gone fails the second of them in asyncio only,
         and the first before the exception that ends the turn."""
-        if self.losing:
-            return False     # asyncio sends it, if close() waited for a drain
         if self.peer_left and (self.wrote_in_step or self.leaving):
             return False
         self.wrote_in_step = True
@@ -216,6 +214,8 @@ class Stage:
                              PAYLOADS[payload]())
 
     def do_writelines(self, payload):
+        if self.losing:
+            return           # asyncio's tells of the end a second time
         if WRITELINES_IS_BROKEN and (
                 self.lost or self.transport.is_closing()
                 or self.peer_left or payload == "huge"
