@@ -225,8 +225,10 @@ dns_port(PyObject *port, const char **out)
         *out = PyBytes_AS_STRING(port);
         return Py_NewRef(port);
     }
-    PyObject *text =
-        PyUnicode_Check(port) ? Py_NewRef(port) : PyObject_Str(port);
+    /* An int's number, as 3.14 takes it; a bool's or an enum's str() is a name. */
+    PyObject *text = PyUnicode_Check(port) ? Py_NewRef(port)
+                     : PyLong_Check(port)  ? PyLong_Type.tp_repr(port)
+                                           : PyObject_Str(port);
     if (text != NULL) {
         *out = PyUnicode_AsUTF8(text);
         if (*out == NULL) {
