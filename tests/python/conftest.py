@@ -40,6 +40,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job inherits that, and would so to children.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # pytest redirects stderr while a test runs; the watchdog needs the real one.
     config.watchdog_file = os.fdopen(os.dup(2), "w")
     config.addinivalue_line("filterwarnings", "error")
@@ -177,15 +180,16 @@ def pytest_pyfunc_call(pyfuncitem):
 @pytest.fixture(autouse=True)
 def watchdog(request):
     slow = request.node.get_closest_marker("slow")
-    seconds = max(request.config.getoption("--hang-seconds"),
-                  slow.args[0] if slow else 0)
+    seconds = support.slowness() * max(
+        request.config.getoption("--hang-seconds"),
+        slow.args[0] if slow else 0)
     file = request.config.watchdog_file
 
     def hung(signum, frame):
         file.write(f"\n{request.node.nodeid} hangs\n")
         file.flush()
         faulthandler.dump_traceback(file, all_threads=True)
-        raise Hung(f"hung for {seconds} s (stacks are on stderr)")
+        raise Hung(f"hung for {seconds:.0f} s (stacks are on stderr)")
 
     before = signal.signal(signal.SIGALRM, hung)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -363,6 +363,11 @@ async def recv_until_eof(sock):
 
 # --- processes ---------------------------------------------------------------
 
+def slowness():
+    """How many times longer things take because others use the processors."""
+    return max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
 def run_python(code, flavour, *options, env=(), timeout=30):
     """Run code in a child interpreter, where new_event_loop() makes a loop of
     the flavour. Returns the CompletedProcess with text output."""
@@ -373,7 +378,7 @@ def run_python(code, flavour, *options, env=(), timeout=30):
     environment["PYTHONPATH"] = os.path.dirname(os.path.abspath(__file__))
     return subprocess.run(
         [sys.executable, *options, "-c", prelude + textwrap.dedent(code)],
-        env=environment, timeout=timeout, text=True,
+        env=environment, timeout=timeout * slowness(), text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

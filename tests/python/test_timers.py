@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from support import run, until
+
 
 def test_time_is_the_monotonic_clock(loop):
     before = time.monotonic()
@@ -98,8 +100,7 @@ def test_call_later_zero_runs_in_the_next_turn_not_in_this_one(loop):
         seen.append("callback")
 
     loop.call_soon(callback)
-    loop.call_later(0.01, loop.stop)
-    loop.run_forever()
+    run(loop, until(lambda: len(seen) == 3))
     assert seen[0] == "callback"
     assert sorted(seen[1:]) == ["soon", "timer"]
 
