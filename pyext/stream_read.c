@@ -353,17 +353,20 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
 static void
 read_adapt(StreamTransport *self, size_t room, size_t size)
 {
-    size_t hint = READ_ROUND_UP(size);
     size_t kept = self->read_hint - self->read_hint / READ_FADE;
     if (size == room) {
-        self->read_hint = size == PYRSL_READ_MAX ? size : 0;
+        self->read_hint = size == PYRSL_READ_MAX ? PYRSL_READ_MAX : 0;
+        self->read_filled = size == PYRSL_READ_MAX ? 0 : (uint32_t)size;
         return;
     }
+    size_t hint = READ_ROUND_UP(self->read_filled + size);
+    self->read_filled = 0;
     if (hint < kept && kept <= READ_DIRECT_MAX) {
         hint = kept;
     }
-    self->read_hint =
-        hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX ? 0 : hint;
+    self->read_hint = hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX
+                          ? 0
+                          : (uint32_t)hint;
 }
 
 static rsl_status
