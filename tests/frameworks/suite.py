@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 
@@ -30,25 +31,26 @@ def run(*command, **options):
         raise Broken(f"{command[0]}: {error}") from error
 
 
-def with_two_localhosts(folder):
-    """What to put before a command, so that localhost is ::1 as well.
+def apart(folder):
+    """What to put before a command, so that it has a network of its own, in
+    which localhost is ::1 as well. Only root can have that.
 
     Containers often have IPv6 but no name for it, and tests of both families
-    then fail on any loop. Root can give a command an /etc/hosts of its own."""
+    then fail on any loop."""
+    with open("/etc/hosts") as file:
+        names = file.read().rstrip() + "\n"
     try:
         socket.getaddrinfo("localhost", None, family=socket.AF_INET6)
-        return []
     except OSError:
-        pass
+        names += "::1 localhost\n"
     hosts = os.path.join(folder, "hosts")
-    with open("/etc/hosts") as file, open(hosts, "w") as copy:
-        copy.write(file.read().rstrip() + "\n::1 localhost\n")
-    prefix = ["unshare", "--mount", "sh", "-c",
-              'mount --bind "$0" /etc/hosts && exec "$@"', hosts]
+    with open(hosts, "w") as copy:
+        copy.write(names)
+    prefix = ["unshare", "--mount", "--net", sys.executable,
+              os.path.join(HERE, "apart.py"), hosts]
     try:
         subprocess.run([*prefix, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        print("localhost is not ::1 here: tests of IPv6 will fail on asyncio")
         return []
     return prefix
 
@@ -167,7 +169,7 @@ class Suite:
                 json.dump(sorted(only), file)
         if os.path.exists(report):
             os.unlink(report)
-        command = [*with_two_localhosts(self.folder),
+        command = [*apart(self.folder),
                    self.python, "-m", "pytest", "-q", "-p", "loop_plugin",
                    "-p", "no:cacheprovider", *self.project.pytest, *arguments]
         for test in self.project.deselected:
