@@ -56,6 +56,7 @@ PATHS = {
         HotPath("chain", "chain", 1_000, 6_000),
         HotPath("call_later", "timers", 2_000, 12_000),
         HotPath("task_step", "tasks", 1_000, 4_000),
+        HotPath("streams_message", "tcp_streams", 200, 2_200),
         HotPath("echo_message", "protocol", 200, 2_200),
         HotPath("udp_message", "udp", 200, 2_200),
     )

@@ -18,12 +18,17 @@ class LoopSpec:
     module: str
     backend: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    streams: bool = False  # asyncio's stream functions are patched
 
 
 def _specs() -> dict[str, LoopSpec]:
     ours = [
         LoopSpec(f"rsloop_c:{backend}", "rsloop_c", backend)
         for backend in ("auto", "io_uring", "epoll")
+    ]
+    with_streams = [
+        LoopSpec(f"{spec.name}+streams", spec.module, spec.backend, streams=True)
+        for spec in ours
     ]
     # rsloop's own benchmark turns its native streams on; so do we.
     peers = [
@@ -35,7 +40,7 @@ def _specs() -> dict[str, LoopSpec]:
         LoopSpec("zuvloop", "zuvloop"),
         LoopSpec("blazio", "blazio"),
     ]
-    return {spec.name: spec for spec in ours + peers}
+    return {spec.name: spec for spec in ours + with_streams + peers}
 
 
 LOOPS = _specs()
@@ -46,6 +51,8 @@ def make_loop(spec: LoopSpec) -> asyncio.AbstractEventLoop:
     is an error, since its numbers would stand under another's name."""
     module = importlib.import_module(spec.module)
     loop: asyncio.AbstractEventLoop
+    if spec.streams:
+        module.install(streams=True)
     if spec.backend is None:
         loop = module.new_event_loop()
     else:

@@ -122,6 +122,9 @@ extern PyMethodDef pyrsl_loop_task_methods[];
 /* loop_run.c: one turn, or turns until stop; -1 with an exception. */
 int pyrsl_loop_turn(LoopObject *self);
 int pyrsl_loop_run_turns(LoopObject *self);
+/* Run the callback that was queued last, now instead of in the next turn: for
+ * what only answers the event that is being handled. */
+int pyrsl_loop_run_newest(LoopObject *self);
 extern PyMethodDef pyrsl_loop_run_methods[];
 
 /* loop_forever.c */

@@ -240,6 +240,26 @@ loop_run_call(LoopObject *self, PyObject *handle)
     return loop_run_foreign(self, handle);
 }
 
+/* Take over the queue's reference. */
+static int
+loop_run_queued(LoopObject *self, PyObject *handle)
+{
+    int status = loop_run_call(self, handle);
+    pyrsl_handle_leave_queue(self, handle);
+    self->callbacks++;
+    return status;
+}
+
+int
+pyrsl_loop_run_newest(LoopObject *self)
+{
+    /* In debug mode durations are measured one by one. */
+    if (self->debug || !pyrsl_ready_newest_is_call(&self->ready)) {
+        return 0;
+    }
+    return loop_run_queued(self, pyrsl_ready_take_newest(&self->ready).u.ptr);
+}
+
 static int
 loop_run_transport(LoopObject *self, rsl_event event)
 {
@@ -274,13 +294,9 @@ loop_run_event(LoopObject *self, rsl_event event)
 {
     int status = 0;
     switch (rsl_tag_kind(event.tag)) {
-    case RSL_EV_CALL: {
-        PyObject *handle = event.u.ptr;
-        status = loop_run_call(self, handle);
-        pyrsl_handle_leave_queue(self, handle);
-        self->callbacks++;
+    case RSL_EV_CALL:
+        status = loop_run_queued(self, event.u.ptr);
         break;
-    }
     case RSL_EV_READABLE:
     case RSL_EV_DATA:
     case RSL_EV_EOF:

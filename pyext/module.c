@@ -4,6 +4,7 @@
 
 #include <rsl/runtime.h>
 
+#include "fast_streams.h"
 #include "handle.h"
 #include "inotify.h"
 #include "loop.h"
@@ -48,6 +49,11 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(raw_socket_type, "_socket", "socket"),
     PIECE(extract_stack, "asyncio.format_helpers", "extract_stack"),
     PIECE(logger, "asyncio.log", "logger"),
+    PIECE(AsyncioStreamReader, "asyncio", "StreamReader"),
+    PIECE(AsyncioStreamReaderProtocol, "asyncio", "StreamReaderProtocol"),
+    PIECE(IncompleteReadError, "asyncio", "IncompleteReadError"),
+    PIECE(LimitOverrunError, "asyncio", "LimitOverrunError"),
+    PIECE(len, "builtins", "len"),
     PIECE(set_result_unless_cancelled, "asyncio.futures",
           "_set_result_unless_cancelled"),
     PIECE(isfuture, "asyncio", "isfuture"),
@@ -129,7 +135,8 @@ module_types(PyObject *module, module_state *st)
         module, &pyrsl_stream_transport_spec, st->FlowControlMixin);
     if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0
         || pyrsl_pipe_types(module, st) < 0
-        || pyrsl_datagram_type(module, st) < 0) {
+        || pyrsl_datagram_type(module, st) < 0
+        || pyrsl_fast_types(module, st) < 0) {
         return -1;
     }
     return PyModule_AddType(module, st->LoopType) < 0
@@ -167,6 +174,10 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->ReadPipeTransportType);
     Py_VISIT(st->WritePipeTransportType);
     Py_VISIT(st->DatagramTransportType);
+    Py_VISIT(st->FastReaderType);
+    Py_VISIT(st->FastWriterType);
+    Py_VISIT(st->FastProtocolType);
+    Py_VISIT(st->FastCallType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -185,6 +196,10 @@ module_clear(PyObject *module)
     Py_CLEAR(st->ReadPipeTransportType);
     Py_CLEAR(st->WritePipeTransportType);
     Py_CLEAR(st->DatagramTransportType);
+    Py_CLEAR(st->FastReaderType);
+    Py_CLEAR(st->FastWriterType);
+    Py_CLEAR(st->FastProtocolType);
+    Py_CLEAR(st->FastCallType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }

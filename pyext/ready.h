@@ -9,6 +9,7 @@
 #ifndef PYRSL_READY_H
 #define PYRSL_READY_H
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include <rsl/event.h>
@@ -52,6 +53,28 @@ pyrsl_ready_take(pyrsl_ready *ready)
     if (rsl_tag_kind(event.tag) != RSL_EV_CALL) {
         ready->io_count--;
     }
+    return event;
+}
+
+static inline rsl_event *
+pyrsl_ready_newest(const pyrsl_ready *ready)
+{
+    return &ready->ring[(ready->head + ready->count - 1) & ready->mask];
+}
+
+static inline bool
+pyrsl_ready_newest_is_call(const pyrsl_ready *ready)
+{
+    return ready->count > 0
+           && rsl_tag_kind(pyrsl_ready_newest(ready)->tag) == RSL_EV_CALL;
+}
+
+/* Precondition: pyrsl_ready_newest_is_call(). */
+static inline rsl_event
+pyrsl_ready_take_newest(pyrsl_ready *ready)
+{
+    rsl_event event = *pyrsl_ready_newest(ready);
+    ready->count--;
     return event;
 }
 

@@ -85,7 +85,18 @@
     X(sendto, "sendto")                                 \
     X(read_ready, "_read_ready")                        \
     X(sendto_ready, "_sendto_ready")                    \
-    X(warning, "warning")
+    X(warning, "warning")                               \
+    X(cancelled, "cancelled")                           \
+    X(get_debug, "get_debug")                           \
+    X(pause_reading, "pause_reading")                   \
+    X(resume_reading, "resume_reading")                 \
+    X(feed_data, "feed_data")                           \
+    X(key, "key")                                       \
+    X(write, "write")                                   \
+    X(writelines, "writelines")                         \
+    X(is_closing, "is_closing")                         \
+    X(drain_helper, "_drain_helper")                    \
+    X(sleep, "sleep")
 
 typedef struct module_state {
     PyTypeObject *LoopType;
@@ -96,6 +107,10 @@ typedef struct module_state {
     PyTypeObject *ReadPipeTransportType;
     PyTypeObject *WritePipeTransportType;
     PyTypeObject *DatagramTransportType;
+    PyTypeObject *FastReaderType; /* _core.StreamReader */
+    PyTypeObject *FastWriterType;
+    PyTypeObject *FastProtocolType;
+    PyTypeObject *FastCallType; /* what their coroutine methods return */
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */
@@ -116,6 +131,11 @@ typedef struct module_state {
     PyObject *raw_socket_type; /* _socket.socket, its base */
     PyObject *extract_stack;   /* format_helpers.extract_stack */
     PyObject *logger;          /* asyncio.log.logger */
+    PyObject *AsyncioStreamReader;
+    PyObject *AsyncioStreamReaderProtocol;
+    PyObject *IncompleteReadError;
+    PyObject *LimitOverrunError;
+    PyObject *len; /* builtins.len */
     bool contexts_known;       /* contexts.c can compare them */
     /* Newer asyncios' writelines() drops what is written to a lost connection
      * before it looks at the pieces. */

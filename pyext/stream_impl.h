@@ -87,6 +87,7 @@ typedef struct StreamTransport {
     bool reading;       /* asyncio would have a reader registered */
     bool paused;        /* pause_reading() */
     bool buffered;      /* the protocol is a BufferedProtocol */
+    bool fast;          /* the protocol is a FastProtocol */
     bool has_held;      /* the conn keeps chunks that came while paused */
     bool write_blocked; /* the socket is full: WRITABLE or SENT will come */
     bool eof;           /* write_eof() */
@@ -170,6 +171,10 @@ pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk);
 int pyrsl_stream_on_end(StreamTransport *self, int code);
 
 /* --- stream_write.c --- */
+
+/* write() and writelines(); their None, or NULL. */
+PyObject *pyrsl_stream_write_data(StreamTransport *self, PyObject *data);
+PyObject *pyrsl_stream_write_lines(StreamTransport *self, PyObject *lines);
 
 extern PyMethodDef pyrsl_stream_write_methods[];
 

@@ -6,6 +6,7 @@
 
 #include "args.h"
 #include "errors.h"
+#include "fast_streams.h"
 
 /* --- Starting and stopping --- */
 
@@ -128,6 +129,7 @@ pyrsl_stream_set_protocol(StreamTransport *self, PyObject *protocol)
         return -1;
     }
     self->buffered = buffered != 0;
+    self->fast = !self->buffered && pyrsl_fast_is_protocol(self->st, protocol);
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "errors.h"
+#include "fast_streams.h"
 
 #define READ_FAILED "Fatal read error on socket transport"
 
@@ -26,6 +27,9 @@
 static int
 read_tell_data(StreamTransport *self, PyObject *data)
 {
+    if (pyrsl_fast_receives(self)) {
+        return pyrsl_fast_deliver(self, data);
+    }
     PyObject *protocol = Py_NewRef(self->protocol);
     PyObject *args[3] = {NULL, protocol, data};
     PyObject *result =
@@ -267,6 +271,11 @@ static int
 read_in_context(StreamTransport *self, read_body body, read_news *news)
 {
     LoopObject *loop = self->loop;
+    /* No code of others runs but a task, which brings its own. */
+    bool bare = news->data != NULL || news->chain != NULL;
+    if (bare && pyrsl_fast_receives(self)) {
+        return body(self, loop, news);
+    }
     PyObject *context = Py_NewRef(self->context);
     int status = PyContext_Enter(context);
     if (status == 0) {

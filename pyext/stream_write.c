@@ -232,23 +232,9 @@ write_wrong_type(PyObject *data)
     return NULL;
 }
 
-static const char *const write_names[] = {"data", NULL};
-static const pyrsl_params write_params = {"write", write_names, 1, 1};
-
-PyDoc_STRVAR(stream_write_doc,
-"write($self, /, data)\n--\n\n"
-"Send bytes, without waiting and in order.\n\n"
-"They leave at the end of the loop's turn, together with what else was\n"
-"written. A bytes object is kept until then, anything else is copied now.");
-
-static PyObject *
-stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
-             PyObject *kwnames)
+PyObject *
+pyrsl_stream_write_data(StreamTransport *self, PyObject *data)
 {
-    PyObject *data = pyrsl_args_one(&write_params, args, nargs, kwnames);
-    if (data == NULL) {
-        return NULL;
-    }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
         return write_wrong_type(data);
@@ -285,6 +271,23 @@ stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     Py_RETURN_NONE;
+}
+
+static const char *const write_names[] = {"data", NULL};
+static const pyrsl_params write_params = {"write", write_names, 1, 1};
+
+PyDoc_STRVAR(stream_write_doc,
+"write($self, /, data)\n--\n\n"
+"Send bytes, without waiting and in order.\n\n"
+"They leave at the end of the loop's turn, together with what else was\n"
+"written. A bytes object is kept until then, anything else is copied now.");
+
+static PyObject *
+stream_write(StreamTransport *self, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames)
+{
+    PyObject *data = pyrsl_args_one(&write_params, args, nargs, kwnames);
+    return data == NULL ? NULL : pyrsl_stream_write_data(self, data);
 }
 
 /* All pieces or, when one of them is not bytes-like, none. */
@@ -381,19 +384,9 @@ writelines_hand_over(StreamTransport *self, PyObject *items)
     return result;
 }
 
-PyDoc_STRVAR(stream_writelines_doc,
-"writelines($self, /, list_of_data)\n--\n\n"
-"Send the pieces in order, as write() would, without joining them.");
-
-static PyObject *
-stream_writelines(StreamTransport *self, PyObject *const *args,
-                  Py_ssize_t nargs, PyObject *kwnames)
+PyObject *
+pyrsl_stream_write_lines(StreamTransport *self, PyObject *list_of_data)
 {
-    PyObject *list_of_data =
-        pyrsl_args_one(&writelines_params, args, nargs, kwnames);
-    if (list_of_data == NULL) {
-        return NULL;
-    }
     if (self->eof) {
         PyErr_SetString(PyExc_RuntimeError, WRITELINES_AFTER_EOF);
         return NULL;
@@ -428,6 +421,20 @@ stream_writelines(StreamTransport *self, PyObject *const *args,
     }
     Py_DECREF(items);
     return status < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(stream_writelines_doc,
+"writelines($self, /, list_of_data)\n--\n\n"
+"Send the pieces in order, as write() would, without joining them.");
+
+static PyObject *
+stream_writelines(StreamTransport *self, PyObject *const *args,
+                  Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *list_of_data =
+        pyrsl_args_one(&writelines_params, args, nargs, kwnames);
+    return list_of_data == NULL ? NULL
+                                : pyrsl_stream_write_lines(self, list_of_data);
 }
 
 PyMethodDef pyrsl_stream_write_methods[] = {

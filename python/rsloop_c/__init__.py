@@ -14,6 +14,15 @@ from ._info import runtime_info
 from ._loop import Loop
 from ._policy import EventLoopPolicy, install, uninstall
 from ._run import new_event_loop, run
+from ._streams import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 from ._text_subprocess import (
     TextProcess,
     TextStreamReader,
@@ -28,6 +37,9 @@ __all__ = (
     "EventLoopPolicy",
     "FileSystemEvent",
     "Loop",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "TextProcess",
     "TextStreamReader",
     "TextStreamWriter",
@@ -37,7 +49,11 @@ __all__ = (
     "create_subprocess_shell",
     "install",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "run",
     "runtime_info",
+    "start_server",
+    "start_unix_server",
     "uninstall",
 )

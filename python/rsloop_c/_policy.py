@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from . import _streams
 from ._loop import Loop
 
 _GONE = "asyncio has no event loop policies since Python 3.16: use rsloop_c.run()"
@@ -37,12 +38,21 @@ class EventLoopPolicy(_DefaultPolicy):
 
 # What uninstall() puts back; None is asyncio's default.
 _previous: Any = None
+_has_streams = False
 
 
-def install() -> None:
-    """Make asyncio.new_event_loop() and asyncio.run() use rsloop_c's loops."""
-    global _previous
+def install(*, streams: bool | None = None) -> None:
+    """Make asyncio.new_event_loop() and asyncio.run() use rsloop_c's loops.
+
+    With streams, asyncio.open_connection(), start_server() and their unix
+    counterparts use rsloop_c's StreamReader and StreamWriter on these loops;
+    None means what the environment variable RSLOOP_C_FAST_STREAMS says.
+    """
+    global _previous, _has_streams
     policy = EventLoopPolicy()
+    if _streams.wanted(streams) and not _has_streams:
+        _has_streams = True
+        _streams.patch()
     current = _get_policy()
     if not isinstance(current, EventLoopPolicy):
         _previous = current
@@ -51,7 +61,10 @@ def install() -> None:
 
 def uninstall() -> None:
     """Undo install(); does nothing when another policy was set since."""
-    global _previous
+    global _previous, _has_streams
+    if _has_streams:
+        _has_streams = False
+        _streams.unpatch()
     if _DefaultPolicy is not object and isinstance(_get_policy(), EventLoopPolicy):
         _set_policy(_previous)
         _previous = None

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from . import _streams
 from ._loop import Loop
 
 _T = TypeVar("_T")
@@ -33,9 +34,20 @@ def run(
 
     What asyncio.run() of this Python does, and its keyword arguments. Raises
     TypeError when loop_factory makes a loop of another kind; with None the
-    loop comes from asyncio.new_event_loop().
+    loop comes from asyncio.new_event_loop(). RSLOOP_C_FAST_STREAMS=1 gives
+    asyncio's stream functions rsloop_c's classes meanwhile.
     """
     factory = _only_ours(loop_factory)
+    with _streams.patched_as_wished():
+        return _run(main, factory, debug, run_kwargs)
+
+
+def _run(
+    main: Coroutine[Any, Any, _T],
+    factory: Callable[[], Loop],
+    debug: bool | None,
+    run_kwargs: dict[str, Any],
+) -> _T:
     if sys.version_info >= (3, 12):
         return asyncio.run(main, loop_factory=factory, debug=debug, **run_kwargs)
     for name in run_kwargs:

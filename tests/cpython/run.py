@@ -32,7 +32,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EXCLUSIONS = os.path.join(HERE, "exclusions.txt")
 WORKER = os.path.join(HERE, "worker.py")
 MODULE_SECONDS = 400
-LOOPS = ("asyncio", "epoll", "io_uring")
+# With +streams, asyncio's stream classes and functions are ours as well.
+LOOPS = ("asyncio", "epoll", "io_uring", "epoll+streams", "io_uring+streams")
 # Windows' own, and the helpers.
 NOT_HERE = {"test_proactor_events", "test_windows_events",
             "test_windows_utils", "utils", "functional", "echo", "echo2",
@@ -69,7 +70,8 @@ def read_exclusions():
 
 
 def applies(exclusion, test, loop):
-    if exclusion.loops and loop not in exclusion.loops.split(","):
+    backend = loop.partition("+")[0]
+    if exclusion.loops and not {loop, backend} & set(exclusion.loops.split(",")):
         return False
     if exclusion.versions and VERSION not in exclusion.versions.split(","):
         return False
@@ -127,7 +129,7 @@ class Module:
         """The exit status of one process; None when it took too long."""
         environment = dict(os.environ, TEST_LOOP=loop)
         if loop != "asyncio":
-            environment["RSLOOP_C_BACKEND"] = loop
+            environment["RSLOOP_C_BACKEND"] = loop.partition("+")[0]
         skip = os.path.join(folder, "skip")
         with open(skip, "w") as file:
             json.dump({"ids": list(self.outcomes),

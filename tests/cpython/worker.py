@@ -42,6 +42,17 @@ def replace_asyncios_loop():
     asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory = Loop
 
 
+def replace_asyncios_streams():
+    import asyncio
+    import asyncio.streams
+
+    import rsloop_c
+
+    for name in asyncio.streams.__all__:
+        for module in (asyncio, asyncio.streams):
+            setattr(module, name, getattr(rsloop_c, name))
+
+
 def count_loops(counts):
     """Count each loop by its kind: ours, asyncio's own, or else the name of
     the class by which a test stands in for a loop."""
@@ -129,6 +140,8 @@ def run(module, keyword, skip, out):
     count_loops(counts)
     if os.environ["TEST_LOOP"] != "asyncio":
         replace_asyncios_loop()
+    if os.environ["TEST_LOOP"].endswith("+streams"):
+        replace_asyncios_streams()
     Result.write, Result.counts = staticmethod(write), counts
 
     from test import support
