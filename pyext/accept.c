@@ -4,13 +4,14 @@
  * An acceptor is what asyncio keeps in a reader's Handle: listener, factory
  * and context. The loop owns it until it is stopped; each event borrows it by
  * `users`, because a factory may stop its own server. */
-#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <rsl/listener.h>
 
+#include "addr.h"
 #include "args.h"
+#include "clients.h"
 #include "errors.h"
 #include "stream_impl.h"
 
@@ -20,7 +21,8 @@ typedef struct pyrsl_acceptor {
     unsigned users;
     int fd;
     int family, type, proto;
-    long backlog; /* accepts at one event */
+    long backlog;     /* accepts at one event */
+    bool has_nodelay; /* the listener, whose connections inherit it */
     PyObject *factory;
     PyObject *sock;
     PyObject *sslcontext; /* None for plain streams */
@@ -119,7 +121,8 @@ accept_failed(LoopObject *loop, PyObject *protocol)
 
 /* Takes `fd`. */
 static int
-accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
+accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
+             const rsl_addr *peer)
 {
     PyObject *transport = NULL;
     PyObject *protocol = PyObject_CallNoArgs(acceptor->factory);
@@ -128,9 +131,12 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
             .fd = fd,
             .protocol = protocol,
             .server = acceptor->server,
+            .context = acceptor->context,
             .family = acceptor->family,
             .type = acceptor->type,
             .proto = acceptor->proto,
+            .peer = peer,
+            .has_nodelay = acceptor->has_nodelay,
         };
         transport = pyrsl_stream_open(loop, &request);
     } else {
@@ -153,18 +159,24 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
 
 /* Takes `fd`: asyncio's coroutine makes the transport and its handshake. */
 static int
-accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
+accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
+           const rsl_addr *peer)
 {
     PyObject *number = PyLong_FromLong(fd);
-    if (number == NULL) {
+    PyObject *name =
+        pyrsl_sockaddr_to_python(rsl_addr_sockaddr(peer), peer->length);
+    if (number == NULL || name == NULL) {
+        Py_XDECREF(number);
+        Py_XDECREF(name);
         close(fd);
         return -1;
     }
     PyObject *result = PyObject_CallMethodObjArgs(
-        (PyObject *)loop, loop->st->str_accept_tls, number, acceptor->sock,
-        acceptor->factory, acceptor->sslcontext, acceptor->server,
-        acceptor->timeouts, NULL);
+        (PyObject *)loop, loop->st->str_accept_tls, number, name,
+        acceptor->sock, acceptor->factory, acceptor->sslcontext,
+        acceptor->server, acceptor->timeouts, NULL);
     Py_DECREF(number);
+    Py_DECREF(name);
     if (result == NULL) {
         return accept_failed(loop, NULL);
     }
@@ -175,17 +187,19 @@ accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
 /* Takes `fd`. Each connection has a context of its own, as asyncio's has by
  * its task. */
 static int
-accept_one(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
+accept_one(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
+           const rsl_addr *peer)
 {
-    PyObject *context = PyContext_Copy(acceptor->context);
+    PyObject *context =
+        pyrsl_contexts_borrow(&loop->contexts, loop->st, acceptor->context);
     if (context == NULL || PyContext_Enter(context) < 0) {
         Py_XDECREF(context);
         close(fd);
         return -1;
     }
     int status = acceptor->sslcontext == Py_None
-                     ? accept_plain(loop, acceptor, fd)
-                     : accept_tls(loop, acceptor, fd);
+                     ? accept_plain(loop, acceptor, fd, peer)
+                     : accept_tls(loop, acceptor, fd, peer);
     PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
     if (PyContext_Exit(context) < 0) {
         status = -1;
@@ -193,31 +207,17 @@ accept_one(LoopObject *loop, pyrsl_acceptor *acceptor, int fd)
     if (raised != NULL) {
         PyErr_SetRaisedException(raised);
     }
-    Py_DECREF(context);
+    pyrsl_contexts_give(&loop->contexts, context);
     return status;
 }
 
 /* --- Events --- */
-
-static void
-accept_resume(LoopObject *loop, pyrsl_acceptor *acceptor)
-{
-    rsl_err err = {0, NULL};
-    rsl_status status = rsl_listener_resume(acceptor->listener, &err);
-    if (status != RSL_OK) {
-        pyrsl_raise(status, &err);
-        PyErr_WriteUnraisable((PyObject *)loop);
-    }
-}
 
 /* Python reports it, and resumes later when descriptors or memory ran out.
  * Until then nothing is accepted: the error would only repeat. */
 static int
 accept_error(LoopObject *loop, pyrsl_acceptor *acceptor, int code)
 {
-    if (code == EAGAIN || code == EINTR || code == ECONNABORTED) {
-        return 0;
-    }
     rsl_listener_pause(acceptor->listener);
     PyObject *exc = pyrsl_os_error(code);
     if (exc == NULL) {
@@ -236,15 +236,17 @@ accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
 {
     for (long i = 0; i < acceptor->backlog; i++) {
         int fd;
+        rsl_addr peer;
         rsl_err err = {0, NULL};
-        rsl_status status = rsl_listener_accept(acceptor->listener, &fd, &err);
+        rsl_status status =
+            rsl_listener_accept(acceptor->listener, &fd, &peer, &err);
         if (status == RSL_OS) {
             return accept_error(loop, acceptor, err.code);
         }
         if (status != RSL_OK) {
             return 0;
         }
-        if (accept_one(loop, acceptor, fd) < 0) {
+        if (accept_one(loop, acceptor, fd, &peer) < 0) {
             return -1;
         }
         if (acceptor->listener == NULL) {
@@ -266,16 +268,10 @@ pyrsl_accept_event(LoopObject *loop, rsl_event event)
     rsl_event_kind kind = rsl_tag_kind(event.tag);
     int status;
     acceptor->users++;
-    if (kind == RSL_EV_ACCEPTED) {
-        status = accept_one(loop, acceptor, (int)event.u.arg);
-    } else if (kind == RSL_EV_ACCEPTABLE) {
+    if (kind == RSL_EV_ACCEPTABLE) {
         status = accept_batch(loop, acceptor);
-    } else {
+    } else { /* the backend has paused */
         status = accept_error(loop, acceptor, (int)event.u.arg);
-        int code = (int)event.u.arg;
-        if (code == EAGAIN || code == EINTR || code == ECONNABORTED) {
-            accept_resume(loop, acceptor); /* the backend has paused */
-        }
     }
     acceptor_unref(acceptor);
     return status;
@@ -388,6 +384,20 @@ acceptor_new(LoopObject *loop, PyObject *const *bound)
     return acceptor;
 }
 
+/* One system call less for each connection. Other protocols, such as MPTCP,
+ * may not hand it on. */
+static void
+acceptor_set_nodelay(pyrsl_acceptor *acceptor)
+{
+    bool is_tcp = (acceptor->family == AF_INET || acceptor->family == AF_INET6)
+                  && acceptor->type == SOCK_STREAM
+                  && (acceptor->proto == 0 || acceptor->proto == IPPROTO_TCP);
+    if (is_tcp) {
+        rsl_sockopt_nodelay(acceptor->fd);
+        acceptor->has_nodelay = true;
+    }
+}
+
 PyDoc_STRVAR(loop_start_serving_doc,
 "_start_serving($self, protocol_factory, sock, sslcontext=None, server=None, "
 "backlog=100, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0, "
@@ -409,6 +419,10 @@ loop_start_serving(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     (void)pyrsl_accept_stop_fd(self, acceptor->fd); /* the new one replaces */
+    if (pyrsl_clients_install(self, acceptor->server) < 0) {
+        acceptor_unref(acceptor);
+        return NULL;
+    }
     rsl_err err = {0, NULL};
     rsl_status status = rsl_listener_open(self->rt, acceptor->fd, acceptor,
                                           &acceptor->listener, &err);
@@ -417,6 +431,7 @@ loop_start_serving(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
         acceptor_unref(acceptor);
         return pyrsl_raise(status, &err);
     }
+    acceptor_set_nodelay(acceptor);
     acceptor->next = self->acceptors;
     self->acceptors = acceptor;
     Py_RETURN_NONE;

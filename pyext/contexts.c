@@ -83,6 +83,14 @@ pyrsl_contexts_of_now(pyrsl_contexts *self, const module_state *st,
     return copy;
 }
 
+bool
+pyrsl_contexts_is_now(const module_state *st, PyObject *other)
+{
+    PyObject *current = context_current();
+    return st->contexts_known && current != NULL
+           && context_map(current) == context_map(other);
+}
+
 PyObject *
 pyrsl_contexts_take(pyrsl_contexts *self, PyObject *snapshot)
 {
@@ -133,6 +141,13 @@ pyrsl_contexts_of_now(pyrsl_contexts *Py_UNUSED(self),
     return PyContext_CopyCurrent();
 }
 
+bool
+pyrsl_contexts_is_now(const module_state *Py_UNUSED(st),
+                      PyObject *Py_UNUSED(other))
+{
+    return false;
+}
+
 PyObject *
 pyrsl_contexts_take(pyrsl_contexts *Py_UNUSED(self), PyObject *snapshot)
 {
@@ -146,6 +161,20 @@ pyrsl_contexts_give(pyrsl_contexts *Py_UNUSED(self), PyObject *context)
 }
 
 #endif
+
+PyObject *
+pyrsl_contexts_borrow(pyrsl_contexts *self, const module_state *st,
+                      PyObject *source)
+{
+    if (!st->contexts_known) {
+        return PyContext_Copy(source);
+    }
+    PyObject *context = pyrsl_contexts_take(self, Py_NewRef(source));
+    if (context == NULL) {
+        Py_DECREF(source);
+    }
+    return context;
+}
 
 void
 pyrsl_contexts_clear(pyrsl_contexts *self)

@@ -31,6 +31,15 @@ int pyrsl_contexts_probe(module_state *st);
 PyObject *pyrsl_contexts_of_now(pyrsl_contexts *self, const module_state *st,
                                 bool *out_shared);
 
+/* Whether the current context holds exactly what `other` does, if that can be
+ * told at all. */
+bool pyrsl_contexts_is_now(const module_state *st, PyObject *other);
+
+/* A context to run in that holds what `source`, which the caller keeps, does;
+ * pyrsl_contexts_give() takes it back. NULL with MemoryError. */
+PyObject *pyrsl_contexts_borrow(pyrsl_contexts *self, const module_state *st,
+                                PyObject *source);
+
 /* A context to run in that holds what `snapshot` does. Adopts `snapshot`; NULL
  * with MemoryError. */
 PyObject *pyrsl_contexts_take(pyrsl_contexts *self, PyObject *snapshot);

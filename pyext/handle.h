@@ -88,6 +88,11 @@ void pyrsl_handle_free_list_clear(LoopObject *loop);
  * KeyboardInterrupt and what a failing exception handler raises. */
 int pyrsl_handle_run(LoopObject *loop, PyObject *handle);
 
+/* Its callback raised the exception that is set. The report is asyncio's, made
+ * by Loop._on_handle_error() in Python: message, exception, handle,
+ * source_traceback. 0 or -1, as pyrsl_handle_run(). */
+int pyrsl_handle_failed(LoopObject *loop, PyObject *handle);
+
 static inline bool
 pyrsl_handle_is_ours(const module_state *st, PyObject *handle)
 {

@@ -121,10 +121,8 @@ pyrsl_handle_is_cancelled(const module_state *st, PyObject *handle)
     return result;
 }
 
-/* A callback raised. The report is asyncio's, made by Loop._on_handle_error()
- * in Python: message, exception, handle, source_traceback. */
-static int
-handle_failed(LoopObject *loop, PyObject *handle)
+int
+pyrsl_handle_failed(LoopObject *loop, PyObject *handle)
 {
     if (pyrsl_exception_leaves_loop()) {
         return -1;
@@ -180,7 +178,7 @@ handle_run_sharing(LoopObject *loop, HandleObject *self)
 {
     PyObject *context = pyrsl_contexts_take(&loop->contexts, self->context);
     if (context == NULL) {
-        return handle_failed(loop, (PyObject *)self);
+        return pyrsl_handle_failed(loop, (PyObject *)self);
     }
     self->context = NULL;
     *pyrsl_handle_shares(self) = 0;
@@ -191,7 +189,7 @@ handle_run_sharing(LoopObject *loop, HandleObject *self)
     Py_DECREF(args);
     if (result == NULL) {
         self->context = context;
-        return handle_failed(loop, (PyObject *)self);
+        return pyrsl_handle_failed(loop, (PyObject *)self);
     }
     Py_DECREF(result);
     pyrsl_contexts_give(&loop->contexts, context);
@@ -207,7 +205,7 @@ pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
             return handle_is_live(self) ? handle_run_sharing(loop, self) : 0;
         }
         if (pyrsl_handle_own_context(self) < 0) {
-            return handle_failed(loop, object);
+            return pyrsl_handle_failed(loop, object);
         }
     }
     PyObject *callback, *args, *context;
@@ -225,7 +223,7 @@ pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
         if (result != NULL) {
             Py_DECREF(result);
         } else {
-            status = handle_failed(loop, object);
+            status = pyrsl_handle_failed(loop, object);
         }
     }
     Py_DECREF(callback);

@@ -151,7 +151,6 @@ loop_drop_ready(LoopObject *self)
         case RSL_EV_WRITABLE:
         case RSL_EV_SENT:
         case RSL_EV_ACCEPTABLE:
-        case RSL_EV_ACCEPTED:
         case RSL_EV_ACCEPT_ERROR:
         case RSL_EV_DGRAM:
         case RSL_EV_WATCH:

@@ -95,6 +95,9 @@ extern PyMethodDef pyrsl_loop_info_methods[];
  * (or `context`, borrowed, if not NULL); -1 with an exception. */
 int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
                          PyObject *context);
+/* Append `entry`, which is taken: a Handle, or a StreamTransport that is to
+ * begin (stream_open.c). -1 with MemoryError. */
+int pyrsl_loop_queue(LoopObject *self, PyObject *entry);
 /* Takes a PYRSL_MSG_CALL message: its Handle joins the ready queue. */
 void pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg);
 extern PyMethodDef pyrsl_loop_schedule_methods[];

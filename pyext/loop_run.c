@@ -227,6 +227,9 @@ loop_run_timed(LoopObject *self, PyObject *handle)
 static int
 loop_run_call(LoopObject *self, PyObject *handle)
 {
+    if (Py_IS_TYPE(handle, self->st->StreamTransportType)) {
+        return pyrsl_stream_begin(self, handle);
+    }
     if (self->debug) {
         int cancelled = pyrsl_handle_is_cancelled(self->st, handle);
         if (cancelled != 0) {
@@ -309,7 +312,6 @@ loop_run_event(LoopObject *self, rsl_event event)
         rsl_runtime_note_busy(self->rt, (unsigned)self->ready.io_count);
         break;
     case RSL_EV_ACCEPTABLE:
-    case RSL_EV_ACCEPTED:
     case RSL_EV_ACCEPT_ERROR:
         status = pyrsl_accept_event(self, event);
         break;

@@ -146,8 +146,8 @@ loop_push_or_post(LoopObject *self, PyObject *handle)
 
 /* Takes `handle`. For callers that ought to be on the loop's thread: without a
  * GIL a stranger's mistake must not break the queue. */
-static int
-loop_push_own(LoopObject *self, PyObject *handle)
+int
+pyrsl_loop_queue(LoopObject *self, PyObject *handle)
 {
 #ifdef Py_GIL_DISABLED
     return loop_push_or_post(self, handle);
@@ -175,7 +175,7 @@ pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
 {
     PyObject *handle = pyrsl_handle_new_queued(
         self, self->st->HandleType, callback, Py_NewRef(args), context);
-    return handle == NULL ? -1 : loop_push_own(self, handle);
+    return handle == NULL ? -1 : pyrsl_loop_queue(self, handle);
 }
 
 /* asyncio's debug-mode checks, in its own Python. */
@@ -257,7 +257,7 @@ loop_call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     PyObject *handle =
         loop_make_call(self, &call_soon_params, args, nargs, kwnames);
-    if (handle == NULL || loop_push_own(self, Py_NewRef(handle)) < 0) {
+    if (handle == NULL || pyrsl_loop_queue(self, Py_NewRef(handle)) < 0) {
         Py_XDECREF(handle);
         return NULL;
     }
@@ -402,7 +402,7 @@ loop_add_callback(LoopObject *self, PyObject *handle)
     }
     int cancelled = pyrsl_handle_is_cancelled(self->st, handle);
     if (cancelled < 0
-        || (cancelled == 0 && loop_push_own(self, Py_NewRef(handle)) < 0)) {
+        || (cancelled == 0 && pyrsl_loop_queue(self, Py_NewRef(handle)) < 0)) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -4,6 +4,7 @@
 
 #include <rsl/runtime.h>
 
+#include "clients.h"
 #include "fast_streams.h"
 #include "handle.h"
 #include "inotify.h"
@@ -45,6 +46,8 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(ReadTransport, "asyncio", "ReadTransport"),
     PIECE(BaseTransport, "asyncio", "BaseTransport"),
     PIECE(AsyncioDatagramTransport, "asyncio", "DatagramTransport"),
+    PIECE(Server, "asyncio", "Server"),
+    PIECE(WeakSet, "weakref", "WeakSet"),
     PIECE(socket_type, "socket", "socket"),
     PIECE(raw_socket_type, "_socket", "socket"),
     PIECE(extract_stack, "asyncio.format_helpers", "extract_stack"),
@@ -136,7 +139,8 @@ module_types(PyObject *module, module_state *st)
     if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0
         || pyrsl_pipe_types(module, st) < 0
         || pyrsl_datagram_type(module, st) < 0
-        || pyrsl_fast_types(module, st) < 0) {
+        || pyrsl_fast_types(module, st) < 0
+        || pyrsl_clients_type(module, st) < 0) {
         return -1;
     }
     return PyModule_AddType(module, st->LoopType) < 0
@@ -178,6 +182,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->FastWriterType);
     Py_VISIT(st->FastProtocolType);
     Py_VISIT(st->FastCallType);
+    Py_VISIT(st->ClientsType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -200,6 +205,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->FastWriterType);
     Py_CLEAR(st->FastProtocolType);
     Py_CLEAR(st->FastCallType);
+    Py_CLEAR(st->ClientsType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -209,6 +215,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->empty_tuple);
     Py_CLEAR(st->kwnames_loop);
     Py_CLEAR(st->get_extra_info);
+    Py_CLEAR(st->server_attach);
     return 0;
 }
 

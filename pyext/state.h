@@ -41,6 +41,9 @@
     X(cancelled_attr, "_cancelled")                     \
     X(attach, "_attach")                                \
     X(detach, "_detach")                                \
+    X(clients, "_clients")                              \
+    X(sockets, "_sockets")                              \
+    X(wakeup, "_wakeup")                                \
     X(fileno, "fileno")                                 \
     X(get_extra_info, "get_extra_info")                 \
     X(gettimeout, "gettimeout")                         \
@@ -111,6 +114,7 @@ typedef struct module_state {
     PyTypeObject *FastWriterType;
     PyTypeObject *FastProtocolType;
     PyTypeObject *FastCallType; /* what their coroutine methods return */
+    PyTypeObject *ClientsType; /* NULL where asyncio.Server keeps its own */
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */
@@ -127,6 +131,9 @@ typedef struct module_state {
     PyObject *BaseTransport;    /* asyncio.BaseTransport */
     PyObject *get_extra_info;   /* its method, as it was at import */
     PyObject *AsyncioDatagramTransport;
+    PyObject *Server;          /* asyncio.Server */
+    PyObject *server_attach;   /* its _attach(), as it was at import */
+    PyObject *WeakSet;         /* weakref.WeakSet */
     PyObject *socket_type;     /* socket.socket */
     PyObject *raw_socket_type; /* _socket.socket, its base */
     PyObject *extract_stack;   /* format_helpers.extract_stack */

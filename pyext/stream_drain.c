@@ -179,11 +179,11 @@ drain_in_context(StreamTransport *self, drain_body body, int code)
     if (self->conn_lost != 0) {
         return 0;
     }
-    PyObject *context = Py_NewRef(self->context);
-    int status = PyContext_Enter(context);
-    if (status == 0) {
-        status = pyrsl_context_leave(context, body(self, code));
+    PyObject *context = pyrsl_stream_enter_context(self);
+    if (context == NULL) {
+        return -1;
     }
+    int status = pyrsl_context_leave(context, body(self, code));
     Py_DECREF(context);
     return status;
 }

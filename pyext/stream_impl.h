@@ -11,6 +11,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <rsl/addr.h>
+
 #include "flow.h"
 #include "transport.h"
 
@@ -64,7 +66,8 @@ typedef struct StreamTransport {
     module_state *st;      /* [K] */
     rsl_conn *conn;        /* NULL once closed or detached */
     PyObject *protocol;    /* NULL after connection_lost() */
-    PyObject *context;     /* where read callbacks run */
+    PyObject *context;     /* where read callbacks run; see context_shared */
+    PyObject *made;        /* connection_made(), bound, until it is called */
     PyObject *server;      /* NULL when there is none, or detached */
     PyObject *sock;        /* the Python socket that owns the fd, or NULL */
     PyObject *closed_sock; /* what `sock` was: get_extra_info() still has it */
@@ -83,16 +86,18 @@ typedef struct StreamTransport {
     uint32_t read_filled; /* what a read that filled its room has taken */
     pyrsl_flow flow;
 
-    bool held;          /* the loop owns a reference */
-    bool reading;       /* asyncio would have a reader registered */
-    bool paused;        /* pause_reading() */
-    bool buffered;      /* the protocol is a BufferedProtocol */
-    bool fast;          /* the protocol is a FastProtocol */
-    bool has_held;      /* the conn keeps chunks that came while paused */
-    bool write_blocked; /* the socket is full: WRITABLE or SENT will come */
-    bool eof;           /* write_eof() */
-    bool eof_sent;      /* shutdown(SHUT_WR) done */
-    bool fd_released;   /* hooks.conn_closed() came inside rsl_conn_close() */
+    bool context_shared; /* it is the acceptor's, which nobody enters: the
+                          * first callback makes a copy */
+    bool held;           /* the loop owns a reference */
+    bool reading;        /* asyncio would have a reader registered */
+    bool paused;         /* pause_reading() */
+    bool buffered;       /* the protocol is a BufferedProtocol */
+    bool fast;           /* the protocol is a FastProtocol */
+    bool has_held;       /* the conn keeps chunks that came while paused */
+    bool write_blocked;  /* the socket is full: WRITABLE or SENT will come */
+    bool eof;            /* write_eof() */
+    bool eof_sent;       /* shutdown(SHUT_WR) done */
+    bool fd_released;    /* hooks.conn_closed() came inside rsl_conn_close() */
 
     /* What socket.socket() needs to wrap an accepted fd. */
     int family, type, proto;
@@ -107,7 +112,10 @@ typedef struct stream_request {
     PyObject *waiter;        /* or NULL */
     PyObject *extra;         /* or NULL */
     PyObject *server;        /* or NULL */
+    PyObject *context;       /* whose copy the current one is, or NULL */
+    const rsl_addr *peer;    /* what accept() said, or NULL */
     int family, type, proto; /* of an accepted fd */
+    bool has_nodelay;        /* inherited from the listener */
 } stream_request;
 
 /* --- accept.c --- */
@@ -151,6 +159,9 @@ void pyrsl_stream_abandon(StreamTransport *self);
 void pyrsl_stream_update_held(StreamTransport *self);
 
 /* --- stream_pause.c --- */
+
+/* Enter the context that callbacks run in: a new reference to it, or NULL. */
+PyObject *pyrsl_stream_enter_context(StreamTransport *self);
 
 /* asyncio's _add_reader() and _remove_reader() of the transport. */
 int pyrsl_stream_read_begin(StreamTransport *self);
@@ -200,8 +211,8 @@ extern PyMethodDef pyrsl_stream_drain_methods[];
 
 /* --- stream_info.c --- */
 
-/* Remember both names of the fd. */
-int pyrsl_stream_note_names(StreamTransport *self);
+/* Remember both names of the fd; `peer` if it is known, or NULL. */
+int pyrsl_stream_note_names(StreamTransport *self, const rsl_addr *peer);
 
 /* The Python socket, made when there is none: a new reference. */
 PyObject *pyrsl_stream_socket(StreamTransport *self);

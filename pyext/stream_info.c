@@ -7,6 +7,7 @@
 
 #include "addr.h"
 #include "args.h"
+#include "clients.h"
 
 /* --- Names --- */
 
@@ -19,24 +20,16 @@ info_extra(StreamTransport *self)
     return self->extra;
 }
 
-typedef int (*name_call)(int fd, struct sockaddr *address, socklen_t *length);
-
 /* TCP addresses are kept raw: few are ever asked for. */
 static int
-info_note_name(StreamTransport *self, name_call call, stream_name *out,
+info_note_name(StreamTransport *self, const rsl_addr *name_of, stream_name *out,
                PyObject *key)
 {
-    struct sockaddr_storage storage;
-    socklen_t length = sizeof(storage);
-    struct sockaddr *address = (struct sockaddr *)&storage;
-    out->length = 0;
-    out->address.any.sa_family = AF_UNSPEC;
-    if (call(self->fd, address, &length) != 0) {
-        return 0; /* unconnected: asyncio answers None */
-    }
+    const struct sockaddr *address = rsl_addr_sockaddr(name_of);
+    socklen_t length = name_of->length;
     if (length <= sizeof(out->address)
         && (address->sa_family == AF_INET || address->sa_family == AF_INET6)) {
-        memcpy(&out->address, &storage, length);
+        memcpy(&out->address, address, length);
         out->length = length;
         return 0;
     }
@@ -51,29 +44,24 @@ info_note_name(StreamTransport *self, name_call call, stream_name *out,
     return status;
 }
 
-/* The C library's prototypes name their argument by a union. */
-static int
-call_getsockname(int fd, struct sockaddr *address, socklen_t *length)
-{
-    return getsockname(fd, address, length);
-}
-
-static int
-call_getpeername(int fd, struct sockaddr *address, socklen_t *length)
-{
-    return getpeername(fd, address, length);
-}
-
+/* A socket that is not connected has no name: asyncio answers None. */
 int
-pyrsl_stream_note_names(StreamTransport *self)
+pyrsl_stream_note_names(StreamTransport *self, const rsl_addr *peer)
 {
-    if (info_note_name(self, call_getsockname, &self->sockname,
-                       self->st->str_sockname)
-        < 0) {
+    rsl_addr name;
+    rsl_err err;
+    if (rsl_addr_local(self->fd, &name, &err) == RSL_OK
+        && info_note_name(self, &name, &self->sockname, self->st->str_sockname)
+               < 0) {
         return -1;
     }
-    return info_note_name(self, call_getpeername, &self->peername,
-                          self->st->str_peername);
+    if (peer == NULL) {
+        if (rsl_addr_peer(self->fd, &name, &err) != RSL_OK) {
+            return 0;
+        }
+        peer = &name;
+    }
+    return info_note_name(self, peer, &self->peername, self->st->str_peername);
 }
 
 static PyObject *
@@ -327,6 +315,16 @@ stream_get_object(StreamTransport *self, void *closure)
     return Py_NewRef(value == NULL ? Py_None : value);
 }
 
+static PyObject *
+stream_get_server(StreamTransport *self, void *Py_UNUSED(closure))
+{
+    PyObject *server = self->server;
+    if (server != NULL) {
+        server = pyrsl_clients_server(self->st, server);
+    }
+    return Py_NewRef(server == NULL ? Py_None : server);
+}
+
 /* closure: the offset of a bool. */
 static PyObject *
 stream_get_bool(StreamTransport *self, void *closure)
@@ -365,7 +363,7 @@ PyGetSetDef pyrsl_stream_getset[] = {
     {"_conn_lost", GETTER(stream_get_conn_lost), NULL},
     {"_loop", GETTER(stream_get_object), FIELD(loop)},
     {"_protocol", GETTER(stream_get_object), FIELD(protocol)},
-    {"_server", GETTER(stream_get_object), FIELD(server)},
+    {"_server", GETTER(stream_get_server), NULL},
     {"_empty_waiter", GETTER(stream_get_object), FIELD(empty_waiter)},
     {"_eof", GETTER(stream_get_bool), FIELD(eof)},
     {"_paused", GETTER(stream_get_bool), FIELD(paused)},

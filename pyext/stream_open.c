@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_open.c - from a connected fd to a transport that will be announced. */
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include "args.h"
+#include "clients.h"
 #include "errors.h"
+#include "handle.h"
 #include "stream_impl.h"
 
 /* --- Making one --- */
@@ -40,10 +41,9 @@ stream_set_nodelay(const StreamTransport *self)
         || (family != AF_INET && family != AF_INET6)) {
         return;
     }
-    int on = 1;
     /* Fails for streams that are not TCP, which need none, and for a peer that
      * has gone, which the first read will tell. */
-    (void)setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    rsl_sockopt_nodelay(self->fd);
 }
 
 /* Open the native side; from here on the fd is the transport's to close. */
@@ -73,35 +73,54 @@ stream_attach(StreamTransport *self, PyObject *server)
     if (server == NULL || server == Py_None) {
         return 0;
     }
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *result = PyObject_CallMethodOneArg(server, self->st->str_attach,
-                                                 (PyObject *)self);
-#else
-    PyObject *result = PyObject_CallMethodNoArgs(server, self->st->str_attach);
-#endif
-    if (result == NULL) {
+    self->server = pyrsl_clients_attach(self->st, server, (PyObject *)self);
+    return self->server == NULL ? -1 : 0;
+}
+
+static int
+stream_note_context(StreamTransport *self, PyObject *source)
+{
+    self->context_shared =
+        source != NULL && pyrsl_contexts_is_now(self->st, source);
+    self->context =
+        self->context_shared ? Py_NewRef(source) : PyContext_CopyCurrent();
+    return self->context == NULL ? -1 : 0;
+}
+
+/* asyncio queues connection_made() and its _add_reader() one behind the other:
+ * nothing can come between. Here the transport itself is queued for both. */
+static int
+stream_announce(StreamTransport *self, PyObject *waiter)
+{
+    module_state *st = self->st;
+    if (self->loop->debug) { /* slow ones are told of by their Handles */
+        return pyrsl_transport_announce(self->loop, (PyObject *)self,
+                                        self->protocol, st->str_start_reading,
+                                        waiter);
+    }
+    self->made = PyObject_GetAttr(self->protocol, st->str_connection_made);
+    if (self->made == NULL
+        || pyrsl_loop_queue(self->loop, Py_NewRef(self)) < 0) {
         return -1;
     }
-    Py_DECREF(result);
-    self->server = Py_NewRef(server);
-    return 0;
+    return pyrsl_transport_wake_waiter(self->loop, waiter);
 }
 
 static int
 stream_set_up(StreamTransport *self, const stream_request *request)
 {
-    self->context = PyContext_CopyCurrent();
-    if (self->context == NULL || pyrsl_stream_note_names(self) < 0) {
+    if (stream_note_context(self, request->context) < 0
+        || pyrsl_stream_note_names(self, request->peer) < 0) {
         return -1;
     }
-    stream_set_nodelay(self);
+    if (!request->has_nodelay) {
+        stream_set_nodelay(self);
+    }
     if (pyrsl_stream_set_protocol(self, request->protocol) < 0
         || stream_attach(self, request->server) < 0) {
         return -1;
     }
-    return pyrsl_transport_announce(self->loop, (PyObject *)self,
-                                    self->protocol, self->st->str_start_reading,
-                                    request->waiter);
+    return stream_announce(self, request->waiter);
 }
 
 PyObject *
@@ -124,6 +143,102 @@ pyrsl_stream_open(LoopObject *loop, const stream_request *request)
         return NULL;
     }
     return (PyObject *)self;
+}
+
+/* --- connection_made() --- */
+
+/* asyncio's report names a Handle: made now. Takes `args` and `context`, which
+ * may be NULL. */
+static int
+begin_failed(LoopObject *loop, PyObject *callback, PyObject *args,
+             PyObject *context)
+{
+    if (pyrsl_exception_leaves_loop()) {
+        Py_XDECREF(args);
+        Py_XDECREF(context);
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *handle = NULL;
+    if (args != NULL) {
+        handle = pyrsl_handle_new(loop, loop->st->HandleType, callback, args,
+                                  context);
+    }
+    Py_XDECREF(context);
+    if (handle == NULL) {
+        Py_DECREF(exc);
+        return -1;
+    }
+    PyErr_SetRaisedException(exc);
+    int status = pyrsl_handle_failed(loop, handle);
+    Py_DECREF(handle);
+    return status;
+}
+
+static int
+begin_tell(LoopObject *loop, StreamTransport *self, PyObject *made)
+{
+    PyObject *context =
+        pyrsl_contexts_borrow(&loop->contexts, loop->st, self->context);
+    PyObject *result = NULL;
+    if (context != NULL && PyContext_Enter(context) == 0) {
+        result = PyObject_CallOneArg(made, (PyObject *)self);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    if (result == NULL) {
+        PyObject *exc = PyErr_GetRaisedException();
+        PyObject *args = PyTuple_Pack(1, self);
+        if (args != NULL) {
+            PyErr_SetRaisedException(exc);
+        } else {
+            Py_DECREF(exc);
+        }
+        return begin_failed(loop, made, args, context);
+    }
+    Py_DECREF(result);
+    pyrsl_contexts_give(&loop->contexts, context);
+    return 0;
+}
+
+static int
+begin_reading(LoopObject *loop, StreamTransport *self)
+{
+    if (pyrsl_stream_read_begin(self) == 0) {
+        return 0;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *start =
+        PyObject_GetAttr((PyObject *)self, self->st->str_start_reading);
+    if (start == NULL) {
+        Py_DECREF(exc);
+        return -1;
+    }
+    PyErr_SetRaisedException(exc);
+    int status =
+        begin_failed(loop, start, Py_NewRef(self->st->empty_tuple), NULL);
+    Py_DECREF(start);
+    return status;
+}
+
+int
+pyrsl_stream_begin(LoopObject *loop, PyObject *transport)
+{
+    StreamTransport *self = (StreamTransport *)transport;
+    PyObject *made = self->made;
+    self->made = NULL;
+    int status = begin_tell(loop, self, made);
+    Py_DECREF(made);
+    PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
+    /* Also after SystemExit: asyncio's next run would add the reader. */
+    status = begin_reading(loop, self);
+    if (raised != NULL) {
+        PyErr_Clear();
+        PyErr_SetRaisedException(raised);
+        status = -1;
+    }
+    return status;
 }
 
 /* --- Loop methods --- */

@@ -8,6 +8,26 @@
 #include "errors.h"
 #include "fast_streams.h"
 
+/* --- The context --- */
+
+PyObject *
+pyrsl_stream_enter_context(StreamTransport *self)
+{
+    if (self->context_shared) {
+        PyObject *copy = PyContext_Copy(self->context);
+        if (copy == NULL) {
+            return NULL;
+        }
+        self->context_shared = false;
+        Py_SETREF(self->context, copy);
+    }
+    PyObject *context = Py_NewRef(self->context);
+    if (PyContext_Enter(context) < 0) {
+        Py_CLEAR(context);
+    }
+    return context;
+}
+
 /* --- Starting and stopping --- */
 
 int
@@ -110,6 +130,7 @@ stream_resume_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
     if (context == NULL) {
         return NULL;
     }
+    self->context_shared = false;
     Py_XSETREF(self->context, context);
     self->paused = false;
     if (pyrsl_stream_read_begin(self) < 0

@@ -276,14 +276,13 @@ read_in_context(StreamTransport *self, read_body body, read_news *news)
     if (bare && pyrsl_fast_receives(self)) {
         return body(self, loop, news);
     }
-    PyObject *context = Py_NewRef(self->context);
-    int status = PyContext_Enter(context);
-    if (status == 0) {
-        status = pyrsl_context_leave(context, body(self, loop, news));
-    } else {
+    PyObject *context = pyrsl_stream_enter_context(self);
+    if (context == NULL) {
         Py_XDECREF(news->data);
         rsl_chunk_release(loop->rt, news->chain);
+        return -1;
     }
+    int status = pyrsl_context_leave(context, body(self, loop, news));
     Py_DECREF(context);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clients.h"
 #include "errors.h"
 #include "handle.h"
 
@@ -142,15 +143,7 @@ stream_detach_server(StreamTransport *self)
         return 0;
     }
     self->server = NULL;
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *result = PyObject_CallMethodOneArg(server, self->st->str_detach,
-                                                 (PyObject *)self);
-#else
-    PyObject *result = PyObject_CallMethodNoArgs(server, self->st->str_detach);
-#endif
-    Py_DECREF(server);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return pyrsl_clients_detach(self->st, server, (PyObject *)self);
 }
 
 static int
@@ -331,7 +324,6 @@ stream_dispatch(StreamTransport *self, LoopObject *loop, rsl_event event)
     case RSL_EV_NONE:
     case RSL_EV_CALL:
     case RSL_EV_ACCEPTABLE:
-    case RSL_EV_ACCEPTED:
     case RSL_EV_ACCEPT_ERROR:
     case RSL_EV_DGRAM:
     case RSL_EV_WATCH:
@@ -386,7 +378,5 @@ pyrsl_event_discard(LoopObject *loop, rsl_event event)
 {
     if (rsl_tag_kind(event.tag) == RSL_EV_DATA) {
         rsl_chunk_release(loop->rt, event.u.ptr);
-    } else if (rsl_tag_kind(event.tag) == RSL_EV_ACCEPTED) {
-        close((int)event.u.arg);
     }
 }

@@ -2,6 +2,7 @@
 /* stream_type.c - StreamTransport for Python: type, methods, collection. */
 #include <stddef.h>
 
+#include "clients.h"
 #include "stream_impl.h"
 
 /* --- Collection --- */
@@ -15,6 +16,7 @@ stream_traverse(StreamTransport *self, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->protocol);
     Py_VISIT(self->context);
+    Py_VISIT(self->made);
     Py_VISIT(self->server);
     Py_VISIT(self->sock);
     Py_VISIT(self->closed_sock);
@@ -30,7 +32,10 @@ stream_clear(StreamTransport *self)
     Py_CLEAR(self->dict);
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->context);
-    Py_CLEAR(self->server);
+    Py_CLEAR(self->made);
+    PyObject *server = self->server;
+    self->server = NULL;
+    pyrsl_clients_forget(self->st, server);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->closed_sock);
     Py_CLEAR(self->empty_waiter);

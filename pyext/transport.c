@@ -39,6 +39,22 @@ pyrsl_transport_call_soon(LoopObject *loop, PyObject *object, PyObject *name,
 }
 
 int
+pyrsl_transport_wake_waiter(LoopObject *loop, PyObject *waiter)
+{
+    if (waiter == NULL || waiter == Py_None) {
+        return 0;
+    }
+    PyObject *args = PyTuple_Pack(2, waiter, Py_None);
+    if (args == NULL) {
+        return -1;
+    }
+    int status = pyrsl_loop_call_soon(
+        loop, loop->st->set_result_unless_cancelled, args, NULL);
+    Py_DECREF(args);
+    return status;
+}
+
+int
 pyrsl_transport_announce(LoopObject *loop, PyObject *transport,
                          PyObject *protocol, PyObject *start_name,
                          PyObject *waiter)
@@ -55,17 +71,7 @@ pyrsl_transport_announce(LoopObject *loop, PyObject *transport,
         status = pyrsl_transport_call_soon(loop, transport, start_name,
                                            st->empty_tuple);
     }
-    if (status < 0 || waiter == NULL || waiter == Py_None) {
-        return status;
-    }
-    args = PyTuple_Pack(2, waiter, Py_None);
-    if (args == NULL) {
-        return -1;
-    }
-    status =
-        pyrsl_loop_call_soon(loop, st->set_result_unless_cancelled, args, NULL);
-    Py_DECREF(args);
-    return status;
+    return status < 0 ? -1 : pyrsl_transport_wake_waiter(loop, waiter);
 }
 
 /* --- The end --- */

@@ -17,10 +17,14 @@ extern PyType_Spec pyrsl_stream_transport_spec;
  * (SystemExit, KeyboardInterrupt, or whatever an exception handler raises). */
 int pyrsl_stream_event(LoopObject *self, rsl_event event);
 
-/* The same for ACCEPTABLE, ACCEPTED, ACCEPT_ERROR. */
+/* connection_made() of a new transport, which reads from then on; as
+ * pyrsl_stream_event(). */
+int pyrsl_stream_begin(LoopObject *self, PyObject *transport);
+
+/* The same for ACCEPTABLE, ACCEPT_ERROR. */
 int pyrsl_accept_event(LoopObject *self, rsl_event event);
 
-/* Free what an undelivered event owns (chunks, accepted fds). */
+/* Free what an undelivered event owns (chunks). */
 void pyrsl_event_discard(LoopObject *self, rsl_event event);
 
 /* hooks for rsl_config */
@@ -129,6 +133,9 @@ int pyrsl_transport_call_soon(LoopObject *loop, PyObject *object,
 int pyrsl_transport_announce(LoopObject *loop, PyObject *transport,
                              PyObject *protocol, PyObject *start_name,
                              PyObject *waiter);
+
+/* The last of these: wake the waiter in a callback of its own. */
+int pyrsl_transport_wake_waiter(LoopObject *loop, PyObject *waiter);
 
 /* loop.call_soon(transport._call_connection_lost, exc); -1 too for what
  * call_soon() refuses. */

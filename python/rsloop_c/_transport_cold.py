@@ -71,7 +71,9 @@ class TransportColdMixin:
             }
         )
 
-    def _accept_tls(self, fd, listener, protocol_factory, sslcontext, server, timeouts):
+    def _accept_tls(
+        self, fd, peername, listener, protocol_factory, sslcontext, server, timeouts
+    ):
         """Take an accepted fd; asyncio's coroutine makes its transport."""
         try:
             conn = socket.socket(
@@ -81,10 +83,6 @@ class TransportColdMixin:
             os.close(fd)
             raise
         conn.setblocking(False)
-        try:
-            peername = conn.getpeername()
-        except OSError:
-            peername = None
         if self.get_debug():
             logger.debug("%r got a new connection from %r: %r", server, peername, conn)
         self.create_task(

@@ -72,7 +72,6 @@ turn_deliver(rsl_runtime *rt, rsl_msg *msg, rsl_sink *sink)
     case RSL_EV_NONE:
     case RSL_EV_CALL:
     case RSL_EV_ACCEPTABLE:
-    case RSL_EV_ACCEPTED:
     case RSL_EV_ACCEPT_ERROR:
     case RSL_EV_DGRAM:
     case RSL_EV_WATCH:

@@ -87,7 +87,7 @@ typedef struct rsl_backend_ops {
                                rsl_err *err);
     void (*listener_remove)(rsl_backend *backend, rsl_listener *listener);
     rsl_status (*accept)(rsl_backend *backend, rsl_listener *listener, int *out,
-                         rsl_err *err);
+                         rsl_addr *peer, rsl_err *err);
 
     /* Report from now on what dgram->wants, level-triggered and once a turn.
      * remove: on return the kernel holds no reference to the fd. */

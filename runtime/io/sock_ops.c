@@ -104,8 +104,10 @@ rsl_sock_send_batch(rsl_backend *backend, rsl_conn **conns, unsigned count,
     }
 }
 
-bool
-rsl_accept_error_is_passing(int code)
+/* accept(2): an error of a connection that was dead before it was taken from
+ * the queue; the next one may be well. */
+static bool
+accept_error_is_passing(int code)
 {
     switch (code) {
     case EINTR:
@@ -125,12 +127,17 @@ rsl_accept_error_is_passing(int code)
 
 rsl_status
 rsl_sock_accept(rsl_backend *backend, rsl_listener *listener, int *out,
-                rsl_err *err)
+                rsl_addr *peer, rsl_err *err)
 {
     (void)backend; /* the same for all */
     for (int tries = 0; tries < ACCEPT_TRIES; tries++) {
-        int fd =
-            accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr *address = (struct sockaddr *)&peer->storage;
+        int fd;
+
+        memset(peer, 0, sizeof *peer);
+        peer->length = sizeof peer->storage;
+        fd = accept4(listener->fd, address, &peer->length,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             *out = fd;
             return RSL_OK;
@@ -138,7 +145,7 @@ rsl_sock_accept(rsl_backend *backend, rsl_listener *listener, int *out,
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return RSL_AGAIN;
         }
-        if (!rsl_accept_error_is_passing(errno)) {
+        if (!accept_error_is_passing(errno)) {
             *err = (rsl_err){.code = errno, .call = "accept4"};
             return RSL_OS;
         }

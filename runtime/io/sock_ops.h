@@ -18,11 +18,7 @@ rsl_status
 rsl_sock_send(rsl_backend *backend, rsl_conn *conn, const struct iovec *iov,
               unsigned count, size_t *out, rsl_err *err);
 rsl_status rsl_sock_accept(rsl_backend *backend, rsl_listener *listener,
-                           int *out, rsl_err *err);
-
-/* accept(2): an error of a connection that was dead before it was taken from
- * the queue; the next one may be well. */
-bool rsl_accept_error_is_passing(int code);
+                           int *out, rsl_addr *peer, rsl_err *err);
 
 /* send_batch one conn after the other. */
 void rsl_sock_send_batch(rsl_backend *backend, rsl_conn **conns, unsigned count,

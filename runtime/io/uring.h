@@ -2,7 +2,7 @@
 /* uring.h - the inside of the io_uring backend, shared by io/uring_*.c.
  *
  * Role:    one SINGLE_ISSUER | DEFER_TASKRUN ring of the loop thread. Multishot
- *          recv into provided buffers, multishot accept, batched sends.
+ *          recv into provided buffers, polled listeners, batched sends.
  * Thread:  the loop thread; steal() is the runtime thread's, under the token.
  * Memory:  one backend; conns and listeners are lent from add to remove.
  *
@@ -80,7 +80,7 @@ uring_data_op(uint64_t data)
 
 /* conn->io_flags and listener->io_flags: what the ring has. */
 enum {
-    URING_ARMED = 1u,         /* multishot recv or accept */
+    URING_ARMED = 1u,         /* multishot recv, or poll of a listener */
     URING_CANCELLING = 2u,    /* its cancel is under way */
     URING_POLLOUT_ARMED = 4u, /* poll for room to write */
     URING_HANGUP_ARMED = 8u,  /* poll for the peer's end */
@@ -222,7 +222,5 @@ bool uring_batch_is_sent(uring_backend *backend);
 
 /* uring_collect.c */
 void uring_collect(rsl_backend *base, rsl_sink *sink);
-/* Completions that nobody will look at: close the fds they carry. */
-void uring_discard_completions(uring_backend *backend);
 
 #endif

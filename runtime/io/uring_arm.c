@@ -187,22 +187,20 @@ arm_conn(uring_backend *backend, rsl_conn *conn)
     return true;
 }
 
+/* Not a multishot accept: that cannot tell whose a connection is, which is too
+ * late to ask once it was reset, and takes connections while this loop is busy
+ * and another process could serve them. */
 static bool
 arm_listener(uring_backend *backend, rsl_listener *listener)
 {
-    struct io_uring_sqe *sqe;
-
     if (listener->state != RSL_LISTENER_ACCEPTING
         || (listener->io_flags & URING_ARMED) != 0) {
         return true;
     }
-    sqe = uring_sqe(backend, URING_OP_NONE, 0);
-    if (sqe == NULL) {
+    if (!uring_arm_poll(backend, listener->fd, POLLIN,
+                        uring_data(URING_OP_ACCEPT, listener->id))) {
         return false;
     }
-    io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL,
-                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
-    sqe->user_data = uring_data(URING_OP_ACCEPT, listener->id);
     listener->io_flags |= URING_ARMED;
     return true;
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* uring_collect.c - what completions mean.
  *
- * A completion whose id was removed belongs to nobody: its buffer goes back,
- * its fd is closed. Consecutive receives of one conn become one DATA event. */
+ * A completion whose id was removed belongs to nobody: its buffer goes
+ * back. Consecutive receives of one conn become one DATA event. */
 #include <assert.h>
 #include <errno.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "io/uring.h"
 
@@ -176,6 +175,7 @@ collector_pollin(collector *self, const struct io_uring_cqe *cqe)
     uring_want_conn(self->backend, conn);
 }
 
+/* Armed again by the next wait, by when the owner has accepted. */
 static void
 collector_accept(collector *self, const struct io_uring_cqe *cqe)
 {
@@ -184,20 +184,15 @@ collector_accept(collector *self, const struct io_uring_cqe *cqe)
     rsl_listener *listener = rsl_listener_find(backend->base.rt, id);
 
     if (listener == NULL) {
-        if (cqe->res >= 0) {
-            close(cqe->res);
-        }
-        return;
-    }
-    if (cqe->res >= 0) {
-        collector_emit(self, RSL_EV_ACCEPTED, id, cqe->res);
-    }
-    if ((cqe->flags & IORING_CQE_F_MORE) != 0) {
         return;
     }
     listener->io_flags &= ~(unsigned)URING_ARMED;
-    if (cqe->res < 0 && !rsl_accept_error_is_passing(-cqe->res)
-        && listener->state == RSL_LISTENER_ACCEPTING) {
+    if (listener->state != RSL_LISTENER_ACCEPTING) {
+        return;
+    }
+    if (cqe->res >= 0) {
+        collector_emit(self, RSL_EV_ACCEPTABLE, id, 0);
+    } else if (cqe->res != -ECANCELED && cqe->res != -EINTR) {
         listener->state = RSL_LISTENER_PAUSED;
         collector_emit(self, RSL_EV_ACCEPT_ERROR, id, -cqe->res);
         return;
@@ -314,29 +309,4 @@ uring_collect(rsl_backend *base, rsl_sink *sink)
         collector_report_watches(&self);
     }
     backend->unreaped = false;
-}
-
-static void
-discard(const struct io_uring_cqe *cqe)
-{
-    if (uring_data_op(cqe->user_data) == URING_OP_ACCEPT && cqe->res >= 0) {
-        close(cqe->res);
-    }
-}
-
-void
-uring_discard_completions(uring_backend *backend)
-{
-    struct io_uring_cqe *cqe;
-    unsigned head;
-
-    for (unsigned i = 0; i < backend->stash.count; i++) {
-        discard(&backend->stash.cqes[i]);
-    }
-    if (backend->has_ring) {
-        io_uring_for_each_cqe(&backend->ring, head, cqe)
-        {
-            discard(cqe);
-        }
-    }
 }

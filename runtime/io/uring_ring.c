@@ -286,9 +286,6 @@ uring_close(rsl_backend *base)
 {
     uring_backend *backend = uring_of(base);
 
-    if (!rsl_runtime_is_forked(base->rt)) {
-        uring_discard_completions(backend);
-    }
     if (backend->has_ring) {
         io_uring_queue_exit(&backend->ring);
     }

@@ -64,14 +64,15 @@ rsl_listener_find(rsl_runtime *rt, uint64_t id)
 }
 
 rsl_status
-rsl_listener_accept(rsl_listener *listener, int *out, rsl_err *err)
+rsl_listener_accept(rsl_listener *listener, int *out, rsl_addr *peer,
+                    rsl_err *err)
 {
     rsl_backend *backend = listener->rt->backend;
 
     if (rsl_runtime_is_forked(listener->rt)) {
         return RSL_FORKED;
     }
-    return backend->ops->accept(backend, listener, out, err);
+    return backend->ops->accept(backend, listener, out, peer, err);
 }
 
 void

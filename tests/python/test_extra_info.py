@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from support import tcp_pair, transport_and_peer
+from support import LOOPBACK, Accepting, reset, tcp_pair, transport_and_peer
 
 pytestmark = pytest.mark.stream
 
@@ -97,6 +97,19 @@ async def test_names_are_kept_after_the_connection_is_lost(loop):
         transport.close()
         await protocol.lost
         assert transport.get_extra_info("peername") == name
+
+
+async def test_peername_of_a_connection_that_was_reset_before_it_was_accepted(loop):
+    accepting = Accepting()
+    listener = socket.create_server((LOOPBACK, 0))
+    peer = socket.create_connection(listener.getsockname())
+    name = peer.getsockname()
+    reset(peer)
+    server = await loop.create_server(accepting, sock=listener)
+    await accepting.count(1)
+    assert accepting.made[0].transport.get_extra_info("peername") == name
+    server.close()
+    await accepting.all_lost()
 
 
 async def test_transport_is_an_asyncio_transport(loop):

@@ -3,9 +3,11 @@
 waits for them; the same for TCP and unix servers, with TLS and without."""
 
 import asyncio
+import gc
 import inspect
 import socket
 import sys
+import weakref
 
 import pytest
 
@@ -195,3 +197,24 @@ async def test_clients_that_were_detached_or_lost_are_not_counted(loop, kind):
     await within(server.wait_closed())
     await accepting.all_lost()
     third.close()
+
+
+@needs_close_clients
+async def test_a_client_that_is_garbage_is_not_waited_for(loop, kind):
+    """A transport that does not read belongs to its protocol alone."""
+    made = []
+
+    class Forgotten(Recorder):
+        def connection_made(self, transport):
+            transport.pause_reading()
+            made.append(weakref.ref(transport))
+            super().connection_made(transport)
+
+    server = await kind.serve(Forgotten)
+    client = await kind.connect()
+    await until(lambda: made)
+    with pytest.warns(ResourceWarning):
+        await until(lambda: gc.collect() is None or made[0]() is None)
+    server.close()
+    await within(server.wait_closed())
+    client.close()

@@ -352,7 +352,7 @@ fake_listener_remove(rsl_backend *backend, rsl_listener *listener)
 
 static rsl_status
 fake_accept(rsl_backend *backend, rsl_listener *listener, int *out,
-            rsl_err *err)
+            rsl_addr *peer, rsl_err *err)
 {
     fake_backend *fake = (fake_backend *)backend;
     fake_listener *slot = fake_listener_of(fake, listener);
@@ -365,6 +365,7 @@ fake_accept(rsl_backend *backend, rsl_listener *listener, int *out,
         return RSL_AGAIN;
     }
     *out = slot->fds[0];
+    peer->length = 0;
     slot->count--;
     memmove(slot->fds, slot->fds + 1, slot->count * sizeof slot->fds[0]);
     return RSL_OK;

@@ -76,8 +76,6 @@ io_loop_discard(io_loop *loop)
         rsl_event event = loop->ready[loop->head++];
         if (rsl_tag_kind(event.tag) == RSL_EV_DATA) {
             rsl_chunk_release(loop->rt, event.u.ptr);
-        } else if (rsl_tag_kind(event.tag) == RSL_EV_ACCEPTED) {
-            close((int)event.u.arg);
         }
     }
 }
@@ -182,9 +180,14 @@ io_loop_accept(io_loop *loop, uint64_t id)
     rsl_listener *listener = rsl_listener_find(loop->rt, id);
     rsl_err err = {0};
     rsl_status status;
+    rsl_addr peer, known;
     int fd;
 
-    while ((status = rsl_listener_accept(listener, &fd, &err)) == RSL_OK) {
+    while ((status = rsl_listener_accept(listener, &fd, &peer, &err))
+           == RSL_OK) {
+        if (rsl_addr_peer(fd, &known, &err) == RSL_OK) { /* or has left */
+            assert_memory_equal(&peer, &known, sizeof peer);
+        }
         loop->accepted[loop->accepts++] = fd;
     }
     if (status == RSL_OS) {
@@ -206,9 +209,6 @@ io_loop_event(io_loop *loop, rsl_event event)
         break;
     case RSL_EV_ACCEPTABLE:
         io_loop_accept(loop, id);
-        break;
-    case RSL_EV_ACCEPTED:
-        loop->accepted[loop->accepts++] = (int)event.u.arg;
         break;
     case RSL_EV_DGRAM:
         loop->dgram_mask = (unsigned)event.u.arg;

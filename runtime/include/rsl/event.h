@@ -22,7 +22,6 @@ typedef enum rsl_event_kind {
     RSL_EV_WRITABLE,     /* conn: call rsl_conn_flush() */
     RSL_EV_SENT,         /* conn: a batched flush failed; arg is an errno */
     RSL_EV_ACCEPTABLE,   /* listener: call rsl_listener_accept() */
-    RSL_EV_ACCEPTED,     /* listener: arg is the fd, owned by the receiver */
     RSL_EV_ACCEPT_ERROR, /* listener: arg is an errno; accepting has paused */
     RSL_EV_DGRAM,        /* dgram: arg is a mask of RSL_WATCH_* */
     RSL_EV_WATCH,        /* id is the fd; arg is a mask of RSL_WATCH_* */

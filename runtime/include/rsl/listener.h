@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include <rsl/addr.h>
 #include <rsl/conn.h>
 
 typedef struct rsl_listener rsl_listener;
@@ -22,16 +23,17 @@ void *rsl_listener_owner(const rsl_listener *listener);
 rsl_listener *rsl_listener_find(rsl_runtime *rt, uint64_t id);
 
 /* Answer RSL_EV_ACCEPTABLE: one connection as a non-blocking, close-on-exec
- * fd. RSL_AGAIN when there is none; RSL_OS with *err. */
-rsl_status rsl_listener_accept(rsl_listener *listener, int *out, rsl_err *err);
+ * fd, and whose it is, which getpeername() cannot tell once that one has reset
+ * it. RSL_AGAIN when there is none; RSL_OS with *err. */
+rsl_status rsl_listener_accept(rsl_listener *listener, int *out, rsl_addr *peer,
+                               rsl_err *err);
 
 /* Stop and start accepting without closing (out of descriptors). */
 void rsl_listener_pause(rsl_listener *listener);
 rsl_status rsl_listener_resume(rsl_listener *listener, rsl_err *err);
 
 /* Stop for good. The kernel holds no reference to the fd on return, so that a
- * close() by the caller really stops listening. Connections that arrived and
- * were not reported are closed. */
+ * close() by the caller really stops listening. */
 void rsl_listener_close(rsl_listener *listener);
 
 #endif
