@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -21,13 +22,12 @@ from typing import Any
 from . import tools
 from .loops import LOOPS
 from .machine import waited_seconds
-from .workloads import Workload
+from .workloads import IDLE_BALLAST, Workload
 
 START_SECONDS = 20.0
 PATIENCE_SECONDS = 30.0
 SETTLE_SECONDS = 0.3
 ROOT = Path(__file__).resolve().parent.parent
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class CellError(Exception):
@@ -301,8 +301,11 @@ def _load_http(
 
 
 def rss_bytes(pid: int) -> int:
-    with open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * PAGE_BYTES
+    """Counted page by page: /proc/PID/statm is late by what each CPU keeps."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        found = re.search(r"^Rss:\s+(\d+) kB", file.read(), re.M)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def _wait_for_fds(pid: int, count: int) -> None:
@@ -313,17 +316,16 @@ def _wait_for_fds(pid: int, count: int) -> None:
         time.sleep(0.05)
 
 
-def _load_idle(
-    workload: Workload, sample: Sample, conditions: Conditions, target: Target
-) -> None:
-    """RSS with all connections open, less RSS before, for each."""
-    pid, conns = target.child.pid, int(workload.params["conns"])
-    time.sleep(SETTLE_SECONDS)
-    before, fds = rss_bytes(pid), len(os.listdir(f"/proc/{pid}/fd"))
+@contextlib.contextmanager
+def _idle_connections(
+    conns: int, conditions: Conditions, target: Target
+) -> Iterator[None]:
+    """So many connections to the server, all of them accepted."""
+    fds = len(os.listdir(f"/proc/{target.child.pid}/fd"))
     options = {"mode": "idle", "conns": conns, "port": target.port}
-    command = tools.client_command(conditions.client, options)
+    patience = PATIENCE_SECONDS + conns / 1000
     with subprocess.Popen(
-        command,
+        tools.client_command(conditions.client, options),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -331,14 +333,27 @@ def _load_idle(
     ) as client:
         assert client.stdout is not None
         try:
-            if not select.select([client.stdout], [], [], PATIENCE_SECONDS)[0]:
-                raise CellError(f"no {conns} connections in {PATIENCE_SECONDS:.0f} s")
+            if not select.select([client.stdout], [], [], patience)[0]:
+                raise CellError(f"no {conns} connections in {patience:.0f} s")
             if not client.stdout.readline():
                 _, stderr = client.communicate()
                 raise CellError(stderr.strip()[-300:])
-            _wait_for_fds(pid, fds + conns)
+            _wait_for_fds(target.child.pid, fds + conns)
             time.sleep(SETTLE_SECONDS)
-            sample.value = (rss_bytes(pid) - before) / conns
+            yield
         finally:
             client.kill()
+
+
+def _load_idle(
+    workload: Workload, sample: Sample, conditions: Conditions, target: Target
+) -> None:
+    """The growth of RSS over so many connections, for each. What start-up has
+    left free in the heap is used up before by others."""
+    pid, conns = target.child.pid, int(workload.params["conns"])
+    time.sleep(SETTLE_SECONDS)
+    with _idle_connections(IDLE_BALLAST, conditions, target):
+        before = rss_bytes(pid)
+        with _idle_connections(conns, conditions, target):
+            sample.value = (rss_bytes(pid) - before) / conns
     sample.details = {"connections": conns, "rss_before": before}

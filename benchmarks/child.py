@@ -40,9 +40,18 @@ def body(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
     answer(result | {"backend": backend_of(loop)})
 
 
+def raise_files(wanted: int) -> None:
+    """As many descriptors as one may have, which must be `wanted` at least."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(hard, wanted)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    except ValueError:  # only root may raise the hard limit
+        sys.exit(f"needs {wanted} descriptors; ulimit -Hn is {hard}")
+
+
 def serve(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
+    raise_files(64 + int(job["params"].get("files", 1000)))
     start = servers.SERVERS[job["target"]](loop, job["params"])
 
     async def listen() -> int | str:

@@ -259,8 +259,14 @@ prepare(void)
 
     prctl(PR_SET_TIMERSLACK, 1000);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        rlim_t wanted = (rlim_t)opt.conns + 64;
+        struct rlimit more = {wanted, wanted};
+
         files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
+        if (files.rlim_max >= wanted
+            || setrlimit(RLIMIT_NOFILE, &more) != 0) { /* root may */
+            setrlimit(RLIMIT_NOFILE, &files);
+        }
     }
     if (opt.cpu_pid
         && clock_getcpuclockid((pid_t)opt.cpu_pid, &server_clock) != 0) {

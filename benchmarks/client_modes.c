@@ -370,11 +370,14 @@ receive_event(conn *c, uint32_t events)
 void
 idle_run(void)
 {
-    struct timespec pause = {.tv_nsec = 2000000};
+    struct timespec pause = {.tv_nsec = 4000000};
     int connected = 0;
 
     for (; connected < opt.conns; connected++) {
-        socket_connect(socket_open(true));
+        int fd = socket_open(true);
+
+        connect_bind(fd);
+        socket_connect(fd);
         if (connected % 100 == 99) {
             nanosleep(&pause, NULL); /* the server's backlog is finite */
         }

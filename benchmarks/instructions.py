@@ -34,7 +34,11 @@ TIMEOUT_SECONDS = 300
 GROWTH_LIMIT = 1.02  # below it is noise
 
 
-SERVED = ("protocol", "udp")
+SERVED: dict[str, dict[str, Any]] = {
+    "protocol": {},
+    "udp": {"udp": 1},
+    "accept": {"mode": "connect", "conns": 16, "size": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ PATHS = {
         HotPath("streams_message", "tcp_streams", 200, 2_200),
         HotPath("echo_message", "protocol", 200, 2_200),
         HotPath("udp_message", "udp", 200, 2_200),
+        HotPath("connection", "accept", 200, 1_200),
     )
 }
 
@@ -92,8 +97,7 @@ def _serve(
         raise CellError("the server ended")
     port = json.loads(line)["address"]
     options = {"port": port, "messages": number, "warmup": 0}
-    if path.target == "udp":
-        options["udp"] = 1
+    options |= SERVED[path.target]
     tools.run_client(client, options, TIMEOUT_SECONDS, None)
 
 

@@ -54,12 +54,37 @@ def echo_datagrams(loop: asyncio.AbstractEventLoop, number: int) -> None:
     loop.run_forever()
 
 
+def echo_and_close(loop: asyncio.AbstractEventLoop, number: int) -> None:
+    """Serve so many connections, one byte each."""
+
+    class LastAnswer(Echo):
+        left = number
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+            self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            LastAnswer.left -= 1
+            if LastAnswer.left == 0:
+                loop.stop()
+
+    async def listen() -> int:
+        server: Any = await loop.create_server(LastAnswer, HOST, 0)
+        return int(server.sockets[0].getsockname()[1])
+
+    print(json.dumps({"address": loop.run_until_complete(listen())}), flush=True)
+    loop.run_forever()
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     loop = make_loop(LOOPS[job["loop"]])
     asyncio.set_event_loop(loop)
     if job["target"] == "protocol":
         echo(loop)
+    elif job["target"] == "accept":
+        echo_and_close(loop, job["number"])
     elif job["target"] == "udp":
         echo_datagrams(loop, job["number"])
     else:

@@ -114,7 +114,7 @@ typedef struct module_state {
     PyTypeObject *FastWriterType;
     PyTypeObject *FastProtocolType;
     PyTypeObject *FastCallType; /* what their coroutine methods return */
-    PyTypeObject *ClientsType; /* NULL where asyncio.Server keeps its own */
+    PyTypeObject *ClientsType;  /* NULL where asyncio.Server keeps its own */
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */
@@ -142,8 +142,8 @@ typedef struct module_state {
     PyObject *AsyncioStreamReaderProtocol;
     PyObject *IncompleteReadError;
     PyObject *LimitOverrunError;
-    PyObject *len; /* builtins.len */
-    bool contexts_known;       /* contexts.c can compare them */
+    PyObject *len;       /* builtins.len */
+    bool contexts_known; /* contexts.c can compare them */
     /* Newer asyncios' writelines() drops what is written to a lost connection
      * before it looks at the pieces. */
     bool writelines_drops_first;

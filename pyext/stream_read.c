@@ -372,9 +372,8 @@ read_adapt(StreamTransport *self, size_t room, size_t size)
     if (hint < kept && kept <= READ_DIRECT_MAX) {
         hint = kept;
     }
-    self->read_hint = hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX
-                          ? 0
-                          : (uint32_t)hint;
+    self->read_hint =
+        hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX ? 0 : (uint32_t)hint;
 }
 
 static rsl_status
