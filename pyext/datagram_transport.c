@@ -52,6 +52,19 @@ pyrsl_datagram_lose(DatagramTransport *self, PyObject *exc)
     return 0;
 }
 
+/* Out of memory the end is not on its way: abort() may try again. */
+static int
+datagram_schedule_lost(DatagramTransport *self, PyObject *exc)
+{
+    int status =
+        pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc);
+    if (status < 0 && pyrsl_transport_may_end_again()) {
+        self->state = DATAGRAM_CLOSING;
+        self->conn_lost = 0;
+    }
+    return status;
+}
+
 /* asyncio's _force_close(). */
 static int
 datagram_force_close(DatagramTransport *self, PyObject *exc)
@@ -68,9 +81,7 @@ datagram_force_close(DatagramTransport *self, PyObject *exc)
         return status; /* within connection_lost(): it is told already */
     }
     self->state = DATAGRAM_LOST;
-    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc) < 0
-               ? -1
-               : status;
+    return datagram_schedule_lost(self, exc) < 0 ? -1 : status;
 }
 
 /* asyncio's close(): what is queued is sent first. */
@@ -89,9 +100,7 @@ datagram_close(DatagramTransport *self)
     self->state = DATAGRAM_LOST;
     self->conn_lost = 1;
     int status = pyrsl_datagram_update(self);
-    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, NULL) < 0
-               ? -1
-               : status;
+    return datagram_schedule_lost(self, NULL) < 0 ? -1 : status;
 }
 
 /* Report by loop._on_fatal_error(), which knows what asyncio logs. */

@@ -31,6 +31,17 @@ pyrsl_pipe_is_open(const PipeTransport *self)
     return self->state == PIPE_OPEN && self->loop != NULL;
 }
 
+static int
+pipe_stop(PipeTransport *self)
+{
+    if (self->queue.bytes > 0
+        && pyrsl_loop_unwatch(self->loop, self->fd, RSL_WATCH_WRITE) < 0) {
+        return -1;
+    }
+    pyrsl_pipe_queue_clear(&self->queue);
+    return pyrsl_loop_unwatch(self->loop, self->fd, RSL_WATCH_READ);
+}
+
 int
 pyrsl_pipe_force_close(PipeTransport *self, PyObject *exc)
 {
@@ -38,16 +49,17 @@ pyrsl_pipe_force_close(PipeTransport *self, PyObject *exc)
         || self->loop == NULL) {
         return 0;
     }
+    pipe_state before = self->state;
     self->state = PIPE_LOST;
-    if (self->queue.bytes > 0
-        && pyrsl_loop_unwatch(self->loop, self->fd, RSL_WATCH_WRITE) < 0) {
-        return -1;
+    int status = pipe_stop(self);
+    if (status == 0) {
+        status =
+            pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc);
     }
-    pyrsl_pipe_queue_clear(&self->queue);
-    if (pyrsl_loop_unwatch(self->loop, self->fd, RSL_WATCH_READ) < 0) {
-        return -1;
+    if (status < 0 && pyrsl_transport_may_end_again()) {
+        self->state = before; /* close() and abort() may try again */
     }
-    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc);
+    return status;
 }
 
 /* Takes the file object away and closes it. */

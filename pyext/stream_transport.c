@@ -218,6 +218,19 @@ pyrsl_stream_abandon(StreamTransport *self)
     }
 }
 
+/* Out of memory the end is not on its way: abort() may try again. */
+static int
+stream_schedule_lost(StreamTransport *self, PyObject *exc)
+{
+    int status =
+        pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc);
+    if (status < 0 && pyrsl_transport_may_end_again()) {
+        self->state = STREAM_CLOSING;
+        self->conn_lost = 0;
+    }
+    return status;
+}
+
 int
 pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
 {
@@ -236,9 +249,7 @@ pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
     }
     self->state = STREAM_LOST;
     status = pyrsl_stream_read_end(self) < 0 ? -1 : status;
-    return pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, exc) < 0
-               ? -1
-               : status;
+    return stream_schedule_lost(self, exc) < 0 ? -1 : status;
 }
 
 int
@@ -258,9 +269,7 @@ pyrsl_stream_close(StreamTransport *self)
     self->state = drained ? STREAM_LOST : STREAM_CLOSING;
     self->conn_lost = drained ? 1 : 0;
     int status = pyrsl_stream_read_end(self);
-    if (drained
-        && pyrsl_transport_schedule_lost(self->loop, (PyObject *)self, NULL)
-               < 0) {
+    if (drained && stream_schedule_lost(self, NULL) < 0) {
         return -1;
     }
     return status;
@@ -368,6 +377,11 @@ pyrsl_stream_event(LoopObject *loop, rsl_event event)
     int status = stream_dispatch(self, loop, event);
     if (status < 0) {
         status = stream_report(self, loop);
+        /* An end that could not be scheduled for want of memory. */
+        if (status == 0 && self->state == STREAM_CLOSING
+            && !self->write_blocked) {
+            status = pyrsl_stream_force_close(self, NULL);
+        }
     }
     Py_DECREF(self);
     return status;

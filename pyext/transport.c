@@ -93,6 +93,12 @@ pyrsl_transport_schedule_lost(LoopObject *loop, PyObject *transport,
     return status;
 }
 
+bool
+pyrsl_transport_may_end_again(void)
+{
+    return PyErr_ExceptionMatches(PyExc_MemoryError) != 0;
+}
+
 PyObject *
 pyrsl_transport_tell_lost(const module_state *st, PyObject *protocol,
                           PyObject *exc)

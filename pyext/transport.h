@@ -142,6 +142,9 @@ int pyrsl_transport_wake_waiter(LoopObject *loop, PyObject *waiter);
 int pyrsl_transport_schedule_lost(LoopObject *loop, PyObject *transport,
                                   PyObject *exc);
 
+/* Whether that failed for want of memory: the transport may be ended again. */
+bool pyrsl_transport_may_end_again(void);
+
 /* protocol.connection_lost(exc), which may drop the transport's reference to
  * `protocol`. A new reference to what it raised, or NULL. */
 PyObject *pyrsl_transport_tell_lost(const module_state *st, PyObject *protocol,
