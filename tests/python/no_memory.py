@@ -100,6 +100,7 @@ class Sweep:
 
     def _arm(self):
         self.armed = True
+        self.timer = self.loop.call_later(SECONDS, self.loop.stop)
         if self.trace:
             os.write(2, b"failing %d\n" % self.nth)
         self.failing.arm(self.nth)
@@ -111,12 +112,10 @@ class Sweep:
 
     def _once(self, scenario):
         """Play it with a failure; True if there was one."""
-        loop = self.make_loop()
-        loop.set_exception_handler(self._on_report)
+        loop = self._new_loop()
         task = loop.create_task(scenario(loop, self._arm))
-        timer = loop.call_later(SECONDS, loop.stop)
         try:
-            while not task.done() and timer.when() > loop.time():
+            while not task.done():
                 try:
                     loop.run_until_complete(task)
                 except MemoryError:
@@ -129,13 +128,17 @@ class Sweep:
             self._judge("raised", exc)
         finally:
             failed = self._disarm()
-        timer.cancel()
         self._finish(loop)
         return failed
 
+    def _new_loop(self):
+        self.timer = None
+        self.loop = self.make_loop()
+        self.loop.set_exception_handler(self._on_report)
+        return self.loop
+
     def _step_once(self, step):
-        loop = self.make_loop()
-        loop.set_exception_handler(self._on_report)
+        loop = self._new_loop()
         playing = step(loop)
         call = next(playing)
         self._arm()
@@ -152,6 +155,11 @@ class Sweep:
         return failed
 
     def _finish(self, loop):
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.loop = None
+        loop.call_soon(loop.stop)
+        loop.run_forever()       # it may be told to stop already
         loop.run_until_complete(asyncio.sleep(0))
         tasks = asyncio.all_tasks(loop)
         for task in tasks:

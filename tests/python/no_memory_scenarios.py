@@ -198,8 +198,8 @@ async def timers_and_callbacks(loop, arm):
 
 
 async def many_connections_at_once(loop, arm):
-    """More events in a turn than the queue has room for."""
-    pairs = [support.tcp_socket_pair() for _ in range(300)]
+    """More events in a turn than the ready queue has room for."""
+    pairs = [support.tcp_socket_pair() for _ in range(40)]
     transports = []
     try:
         protocols = []
@@ -211,6 +211,8 @@ async def many_connections_at_once(loop, arm):
         await asyncio.sleep(0)
         for _, peer in pairs:
             peer.send(b"x")
+        for _ in range(250):     # the queue begins with room for 256
+            loop.call_soon(bool)
         arm()
         await asyncio.gather(*(protocol.received(1)
                                for protocol in protocols))
