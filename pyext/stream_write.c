@@ -16,12 +16,6 @@
 #define WRITELINES_IN_SENDFILE "unable to write; sendfile is in progress"
 #endif
 
-#if PY_VERSION_HEX >= 0x030E0000
-#define WRITE_TYPES "a bytes, bytearray, or memoryview object"
-#else
-#define WRITE_TYPES "a bytes-like object"
-#endif
-
 /* hooks.loan_return: every loan is the object that has the bytes. */
 void
 pyrsl_stream_loan_return(void *loan)
@@ -219,15 +213,27 @@ write_dropped(StreamTransport *self)
     return status;
 }
 
+/* asyncio's write() complains itself, before it looks at its transport: bug-fix
+ * releases have changed the words. */
 static PyObject *
 write_wrong_type(PyObject *data)
 {
-    PyObject *name =
-        PyObject_GetAttrString((PyObject *)Py_TYPE(data), "__name__");
-    if (name != NULL) {
+    PyObject *module = PyImport_ImportModule("asyncio.selector_events");
+    PyObject *type =
+        module == NULL
+            ? NULL
+            : PyObject_GetAttrString(module, "_SelectorSocketTransport");
+    Py_XDECREF(module);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyObject *result = PyObject_CallMethod(type, "write", "OO", Py_None, data);
+    Py_DECREF(type);
+    if (result != NULL || !PyErr_ExceptionMatches(PyExc_TypeError)) {
+        Py_XDECREF(result); /* data only claims to be of another class */
         PyErr_Format(PyExc_TypeError,
-                     "data argument must be " WRITE_TYPES ", not %R", name);
-        Py_DECREF(name);
+                     "data argument must be a bytes-like object, not %R",
+                     (PyObject *)Py_TYPE(data));
     }
     return NULL;
 }
