@@ -225,7 +225,7 @@ dns_port(PyObject *port, const char **out)
         *out = PyBytes_AS_STRING(port);
         return Py_NewRef(port);
     }
-    /* An int's number, as 3.14 takes it; a bool's or an enum's str() is a name. */
+    /* An int's number, as 3.14 takes it; str() of a bool or enum is a name. */
     PyObject *text = PyUnicode_Check(port) ? Py_NewRef(port)
                      : PyLong_Check(port)  ? PyLong_Type.tp_repr(port)
                                            : PyObject_Str(port);
