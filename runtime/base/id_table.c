@@ -45,6 +45,7 @@ rsl_id_table_init(rsl_id_table *table)
 {
     memset(table->segments, 0, sizeof table->segments);
     table->cap = 0;
+    table->fresh = 0;
     table->free_head = 0;
     atomic_init(&table->count, 0);
 }
@@ -72,14 +73,31 @@ table_grow(rsl_id_table *table)
     if (slots == NULL) {
         return RSL_NOMEM;
     }
-    /* Lowest slot first: a small table stays within few cache lines. */
-    for (uint32_t i = size; i > 0; i--) {
-        slots[i - 1].generation = 1;
-        slots[i - 1].next_free = table->free_head;
-        table->free_head = table->cap + i;
-    }
     table->segments[segment] = slots;
     table->cap += size;
+    return RSL_OK;
+}
+
+/* A slot that was used before, or else the lowest that never was: memory is
+ * touched as it is needed. */
+static rsl_status
+table_take_slot(rsl_id_table *table, uint32_t *out)
+{
+    rsl_status status;
+
+    if (table->free_head != 0) {
+        *out = table->free_head - 1;
+        table->free_head = table_slot(table, *out)->next_free;
+        return RSL_OK;
+    }
+    if (table->fresh == table->cap) {
+        status = table_grow(table);
+        if (status != RSL_OK) {
+            return status;
+        }
+    }
+    *out = table->fresh++;
+    table_slot(table, *out)->generation = 1;
     return RSL_OK;
 }
 
@@ -88,18 +106,15 @@ rsl_id_table_add(rsl_id_table *table, void *object, uint64_t *out)
 {
     rsl_id_slot *slot;
     uint32_t number;
+    rsl_status status;
 
     assert(object != NULL);
-    if (table->free_head == 0) {
-        rsl_status status = table_grow(table);
-        if (status != RSL_OK) {
-            return status;
-        }
+    status = table_take_slot(table, &number);
+    if (status != RSL_OK) {
+        return status;
     }
-    number = table->free_head - 1;
     slot = table_slot(table, number);
-    assert(slot != NULL && slot->object == NULL);
-    table->free_head = slot->next_free;
+    assert(slot->object == NULL);
     slot->object = object;
     atomic_fetch_add(&table->count, 1);
     *out = ((uint64_t)slot->generation << 32) | number;

@@ -30,6 +30,7 @@ enum {
 typedef struct rsl_id_table {
     rsl_id_slot *segments[RSL_ID_SEGMENTS];
     uint32_t cap;       /* slots of all segments */
+    uint32_t fresh;     /* slots from here on were never used */
     uint32_t free_head; /* slot + 1 */
     atomic_uint count;  /* objects */
 } rsl_id_table;

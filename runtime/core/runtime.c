@@ -161,6 +161,9 @@ rsl_runtime_free(rsl_runtime *rt)
     rsl_id_table_fini(&rt->listeners);
     rsl_id_table_fini(&rt->dgrams);
     rsl_id_table_fini(&rt->conns);
+    while (rt->spare_count > 0) {
+        free(rt->spare_writes[--rt->spare_count]);
+    }
     free(rt);
 }
 

@@ -23,6 +23,8 @@
 typedef struct rsl_thread rsl_thread;     /* core/thread.c */
 typedef struct rsl_resolver rsl_resolver; /* net/resolver.c */
 
+enum { RSL_SPARE_WRITES_MAX = 64 };
+
 struct rsl_runtime {
     rsl_hooks hooks;          /* [K] */
     rsl_takeover takeover;    /* [K] */
@@ -43,9 +45,11 @@ struct rsl_runtime {
     rsl_id_table dgrams;    /* [L] */
     rsl_list dirty;         /* [L] conns with output to send this turn */
     rsl_list closing;       /* [L] conns that wait for the token to close */
-    rsl_sink *flush_sink;   /* [L] where rsl_conn_sent() emits: the sink of
+    void *spare_writes[RSL_SPARE_WRITES_MAX]; /* [L] net/conn_write.c's */
+    unsigned spare_count;                     /* [L] */
+    rsl_sink *flush_sink; /* [L] where rsl_conn_sent() emits: the sink of
                              * flush or collect, else post_sink */
-    rsl_sink post_sink;     /* [L] keeps events for the next drain */
+    rsl_sink post_sink;   /* [L] keeps events for the next drain */
 
     bool has_token;       /* [L] the loop thread holds it */
     bool in_run;          /* [L] between enter and leave */

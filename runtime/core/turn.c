@@ -253,7 +253,7 @@ flush_fill(rsl_list *dirty, rsl_conn **conns)
         rsl_list *link = dirty->next;
 
         rsl_list_remove(link);
-        conns[count++] = RSL_LIST_ENTRY(link, rsl_conn, dirty_link);
+        conns[count++] = RSL_LIST_ENTRY(link, rsl_conn, queue_link);
     }
     return count;
 }
@@ -291,7 +291,7 @@ rsl_runtime_flush_stale(rsl_runtime *rt, rsl_sink *sink)
     if (rsl_list_is_empty(&rt->dirty)) {
         return;
     }
-    oldest = RSL_LIST_ENTRY(rt->dirty.next, rsl_conn, dirty_link);
+    oldest = RSL_LIST_ENTRY(rt->dirty.next, rsl_conn, queue_link);
     if (rsl_clock_now_ns() - oldest->oldest_write_ns < RSL_WRITE_AGE_NS) {
         return;
     }

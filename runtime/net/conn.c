@@ -71,8 +71,7 @@ rsl_conn_open(rsl_runtime *rt, int fd, bool borrowed, void *owner,
     atomic_init(&conn->state, RSL_CONN_IDLE);
     atomic_init(&conn->stolen_bytes, 0);
     rsl_list_init(&conn->io_link);
-    rsl_list_init(&conn->dirty_link);
-    rsl_list_init(&conn->closing_link);
+    rsl_list_init(&conn->queue_link);
     status = rsl_id_table_add(&rt->conns, conn, &conn->id);
     if (status != RSL_OK) {
         goto fail_free;
@@ -136,7 +135,7 @@ conn_finish_close(rsl_conn *conn)
         rt->backend->ops->conn_remove(rt->backend, conn);
         assert(!rsl_list_is_linked(&conn->io_link));
     }
-    rsl_list_remove(&conn->closing_link);
+    rsl_list_remove(&conn->queue_link);
     rsl_id_table_remove(&rt->conns, conn->id);
     if (!conn->borrowed) {
         close(conn->fd);
@@ -166,7 +165,6 @@ rsl_conn_close(rsl_conn *conn)
     }
     rsl_conn_discard_writes(conn);
     rsl_chunk_release(rt, rsl_conn_take_held(conn));
-    rsl_list_remove(&conn->dirty_link);
     if (forked) {
         conn_finish_close(conn);
         return;
@@ -179,7 +177,7 @@ rsl_conn_close(rsl_conn *conn)
         taken = rsl_token_try_take(&rt->token, RSL_TOKEN_LOOP);
     }
     if (!taken && !rt->has_token) {
-        rsl_list_push(&rt->closing, &conn->closing_link);
+        rsl_list_push(&rt->closing, &conn->queue_link);
         return;
     }
     conn_finish_close(conn);
@@ -194,6 +192,6 @@ rsl_conn_close_pending(rsl_runtime *rt)
     assert(rt->has_token || rsl_runtime_is_forked(rt));
     while (!rsl_list_is_empty(&rt->closing)) {
         conn_finish_close(
-            RSL_LIST_ENTRY(rt->closing.next, rsl_conn, closing_link));
+            RSL_LIST_ENTRY(rt->closing.next, rsl_conn, queue_link));
     }
 }

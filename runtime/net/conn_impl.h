@@ -40,6 +40,7 @@ typedef enum rsl_conn_state {
     RSL_CONN_STATE_COUNT,
 } rsl_conn_state;
 
+/* Ordered for size: most conns are idle. */
 struct rsl_conn {
     rsl_runtime *rt;    /* [K] */
     void *owner;        /* [K] */
@@ -48,12 +49,15 @@ struct rsl_conn {
     bool borrowed;      /* [L] the fd is closed by its owner */
     atomic_uchar state; /* [A] rsl_conn_state; written by [L], or under [T]
                            * by the runtime thread for READ_DONE only */
+    bool write_armed;   /* [L] the backend owes an RSL_EV_WRITABLE */
+    bool in_batch;      /* [L] the backend has prepared a send of the head of
+                         * the output queue, which stays as it is until the
+                         * outcome comes to rsl_conn_sent() */
     /* Backend's own, meaning private to it: */
     uint32_t io_flags; /* [L] */
     uint32_t io_small; /* [L] io_uring: small reads in a row */
     rsl_list io_link;  /* [L] */
 
-    uint32_t queued_events; /* [L] DATA events emitted and not yet received */
     atomic_size_t stolen_bytes; /* [A] added by the runtime thread before it
                                  * pushes, subtracted when the mailbox is
                                  * drained; not 0: do not read past them */
@@ -63,18 +67,16 @@ struct rsl_conn {
     rsl_chunk *held_head;  /* [L] arrived while reading was stopped */
     rsl_chunk *held_tail;
 
+    uint32_t queued_events; /* [L] DATA events emitted and not yet received */
+
     /* Output queue: a ring that grows. [L] */
-    rsl_write *writes;
     uint32_t write_head, write_count, write_cap;
+    rsl_write *writes;
     size_t backlog_bytes;
     int64_t oldest_write_ns; /* when the queue became non-empty */
-    bool write_armed;        /* the backend owes an RSL_EV_WRITABLE */
-    bool in_batch;           /* the backend has prepared a send of the head of
-                              * the queue, which stays as it is until the
-                              * outcome comes to rsl_conn_sent() */
-    rsl_list dirty_link;     /* in rt->dirty while it has unsent output that
-                              * waits neither for WRITABLE nor for a batch */
-    rsl_list closing_link;   /* in rt->closing */
+    rsl_list queue_link;     /* in rt->dirty while it has unsent output that
+                              * waits neither for WRITABLE nor for a batch;
+                              * while CLOSING, in rt->closing */
 };
 
 /* Move between two states: true when the state was `from`. Both threads try,

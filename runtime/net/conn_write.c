@@ -12,9 +12,9 @@
 #include "core/runtime_impl.h"
 #include "net/conn_impl.h"
 
-/* Kept for the next write; larger ones are freed when they run empty, so that
- * many idle conns stay small. */
-enum { WRITES_KEPT = 4 };
+/* A ring begins with so many pieces. The runtime keeps some of these, conns
+ * whose queue is empty have none: many idle ones stay small. */
+enum { WRITES_MIN = 4 };
 
 static rsl_write *
 conn_write_at(const rsl_conn *conn, uint32_t index)
@@ -25,9 +25,15 @@ conn_write_at(const rsl_conn *conn, uint32_t index)
 static rsl_status
 conn_grow_writes(rsl_conn *conn)
 {
-    uint32_t cap = conn->write_cap == 0 ? WRITES_KEPT : conn->write_cap * 2;
+    rsl_runtime *rt = conn->rt;
+    uint32_t cap = conn->write_cap == 0 ? WRITES_MIN : conn->write_cap * 2;
     rsl_write *writes;
 
+    if (conn->write_cap == 0 && rt->spare_count > 0) {
+        conn->writes = rt->spare_writes[--rt->spare_count];
+        conn->write_cap = WRITES_MIN;
+        return RSL_OK;
+    }
     if (cap < conn->write_cap) {
         return RSL_NOMEM;
     }
@@ -67,15 +73,20 @@ conn_pop_write(rsl_conn *conn)
 static void
 conn_trim_writes(rsl_conn *conn)
 {
+    rsl_runtime *rt = conn->rt;
+
     if (conn->write_count > 0) {
         return;
     }
-    conn->write_head = 0;
-    if (conn->write_cap > WRITES_KEPT) {
+    if (conn->write_cap == WRITES_MIN
+        && rt->spare_count < RSL_SPARE_WRITES_MAX) {
+        rt->spare_writes[rt->spare_count++] = conn->writes;
+    } else {
         free(conn->writes);
-        conn->writes = NULL;
-        conn->write_cap = 0;
     }
+    conn->writes = NULL;
+    conn->write_head = 0;
+    conn->write_cap = 0;
 }
 
 static void
@@ -115,8 +126,8 @@ rsl_conn_gather(const rsl_conn *conn, struct iovec *iov, unsigned max)
 static void
 conn_mark_dirty(rsl_conn *conn)
 {
-    if (!rsl_list_is_linked(&conn->dirty_link)) {
-        rsl_list_push(&conn->rt->dirty, &conn->dirty_link);
+    if (!rsl_list_is_linked(&conn->queue_link)) {
+        rsl_list_push(&conn->rt->dirty, &conn->queue_link);
     }
 }
 
@@ -226,7 +237,7 @@ rsl_conn_flush(rsl_conn *conn, rsl_err *err)
     while (conn->write_count > 0 && status == RSL_OK) {
         status = conn_send_some(conn, err);
     }
-    rsl_list_remove(&conn->dirty_link);
+    rsl_list_remove(&conn->queue_link);
     if (status == RSL_AGAIN && conn_arm_write(conn) != RSL_OK) {
         *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
         return RSL_OS;
@@ -251,7 +262,7 @@ rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code)
         }
         return;
     }
-    rsl_list_remove(&conn->dirty_link);
+    rsl_list_remove(&conn->queue_link);
     if (status == RSL_OS) {
         rt->flush_sink->emit(
             rt->flush_sink,
@@ -272,7 +283,7 @@ rsl_conn_discard_writes(rsl_conn *conn)
         conn_pop_write(conn);
     }
     conn_trim_writes(conn);
-    rsl_list_remove(&conn->dirty_link);
+    rsl_list_remove(&conn->queue_link);
 }
 
 rsl_status
