@@ -83,16 +83,13 @@ poor_event(poor_loop *loop, rsl_event event)
             (void)rsl_conn_flush(conn, &err); /* the peer says what came */
         }
         break;
-    case RSL_EV_ACCEPTED:
-        loop->accepts++;
-        close((int)event.u.arg);
-        break;
     case RSL_EV_ACCEPTABLE: {
         rsl_listener *listener = rsl_listener_find(loop->rt, id);
+        rsl_addr peer;
         int fd;
 
         if (listener != NULL
-            && rsl_listener_accept(listener, &fd, &err) == RSL_OK) {
+            && rsl_listener_accept(listener, &fd, &peer, &err) == RSL_OK) {
             loop->accepts++;
             close(fd);
         }

@@ -60,11 +60,13 @@ __wrap_calloc(size_t count, size_t size)
     return allocation_fails() ? NULL : __real_calloc(count, size);
 }
 
+#ifdef WRAP_REALLOC
 void *
 __wrap_realloc(void *memory, size_t size)
 {
     return allocation_fails() ? NULL : __real_realloc(memory, size);
 }
+#endif
 
 int
 __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
