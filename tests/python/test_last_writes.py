@@ -5,6 +5,7 @@ any other end it is dropped."""
 
 import asyncio
 import contextlib
+import inspect
 import socket
 
 import pytest
@@ -14,6 +15,10 @@ from support import PATIENCE, Recorder, recv_exactly, recv_until_eof, transport_
 
 pytestmark = pytest.mark.stream
 MUCH = bytes(3_000_000)
+# Since gh-156512 asyncio counts the connection as lost before it says so.
+drains = pytest.mark.asyncio_is_worse("it drops them after a drain too") if (
+    "self._closing and not self._conn_lost"
+    in inspect.getsource(asyncio.selector_events)) else pytest.mark.stream
 
 
 class LastWords(Recorder):
@@ -31,6 +36,7 @@ class LastLines(LastWords):
         self.transport.writelines([b"last ", bytearray(b"lines")])
 
 
+@drains
 @pytest.mark.parametrize("protocol", [LastWords, pytest.param(
     LastLines, marks=pytest.mark.asyncio_is_worse(
         "its writelines() tells of the end a second time"))])
@@ -48,6 +54,7 @@ async def test_after_a_close_that_drains_they_are_sent(loop, protocol):
         assert told.calls.count("lost") == 1
 
 
+@drains
 async def test_what_the_socket_does_not_take_is_dropped(loop):
     class Much(LastWords):
         words = (MUCH, b"more")
@@ -61,6 +68,7 @@ async def test_what_the_socket_does_not_take_is_dropped(loop):
         assert await asyncio.wait_for(told.lost, PATIENCE) is None
 
 
+@drains
 async def test_after_an_eof_that_drains_they_are_sent(loop):
     async with transport_and_peer(LastWords, sndbuf=65536, rcvbuf=65536) as (
             transport, told, peer):
