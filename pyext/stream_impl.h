@@ -81,7 +81,7 @@ typedef struct StreamTransport {
     unsigned conn_lost; /* asyncio's _conn_lost */
     stream_end end;
     int end_errno;
-    size_t flush_at;  /* backlog above which write() sends at once */
+    size_t flush_at;      /* backlog above which write() sends at once */
     uint32_t read_hint;   /* 0, or what the next read should have room for */
     uint32_t read_filled; /* what a read that filled its room has taken */
     pyrsl_flow flow;
