@@ -8,6 +8,7 @@ flavour can import this module without pytest.
 
 import asyncio
 import contextlib
+import inspect
 import os
 import socket
 import struct
@@ -22,6 +23,9 @@ LOOPBACK = "127.0.0.1"
 ALL_TELL_READING = "is_reading" in vars(
     asyncio.selector_events._SelectorTransport)
 SYS_IO_URING_SETUP = 425
+# Whether asyncio drops what is written in connection_lost() after a drain.
+DROPS_LAST_WORDS = "not self._conn_lost" in inspect.getsource(
+    asyncio.selector_events._SelectorSocketTransport)
 ENVIRON_LOCK = threading.Lock()     # tests make loops on several threads
 
 

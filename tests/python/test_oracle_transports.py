@@ -203,6 +203,8 @@ class Stage:
         """May this write be played? Ours leave together at the end of the
         turn: a peer that is gone fails the second of them in asyncio only,
         and the first before the exception that ends the turn."""
+        if self.losing and support.DROPS_LAST_WORDS:
+            return False     # ours are sent, as by older asyncios
         if self.peer_left and (self.wrote_in_step or self.leaving):
             return False
         self.wrote_in_step = True
