@@ -13,7 +13,8 @@ import oracle
 import rsloop_c
 import support
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS)]
+pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
+              pytest.mark.filterwarnings("ignore:It looks like")]
 
 LIMIT = 64               # of a line; twice that pauses reading
 HUGE = 3_000_000

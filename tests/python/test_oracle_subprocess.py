@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import oracle
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS)]
+pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
+              pytest.mark.filterwarnings("ignore:It looks like")]
 
 PROGRAMS = {
     "cat": ("cat",),
