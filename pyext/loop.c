@@ -129,11 +129,25 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
     Py_RETURN_NONE;
 }
 
+/* The loop does not run: other threads may still append (loop_push()). */
+static bool
+loop_take_ready(LoopObject *self, rsl_event *event)
+{
+    bool some;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    some = self->ready.count > 0;
+    if (some) {
+        *event = pyrsl_ready_take(&self->ready);
+    }
+    Py_END_CRITICAL_SECTION();
+    return some;
+}
+
 static void
 loop_drop_ready(LoopObject *self)
 {
-    while (self->ready.count > 0) {
-        rsl_event event = pyrsl_ready_take(&self->ready);
+    rsl_event event;
+    while (loop_take_ready(self, &event)) {
         switch (rsl_tag_kind(event.tag)) {
         case RSL_EV_CALL:
             pyrsl_handle_leave_queue(self, event.u.ptr);
@@ -172,7 +186,9 @@ loop_close_native(LoopObject *self)
         loop_drop_ready(self);
         pyrsl_loop_net_clear(self);
         self->waits.count = 0;
+        Py_BEGIN_CRITICAL_SECTION(self);
         pyrsl_timers_clear(&self->timers);
+        Py_END_CRITICAL_SECTION();
     }
     pyrsl_contexts_clear(&self->contexts);
 }

@@ -58,17 +58,17 @@ typedef struct LoopObject {
     struct HandleObject *free_handles; /* [L] dead ones, for reuse */
     unsigned free_handle_count;
 
-    PyObject *task_factory;   /* [L] None or a callable */
-    PyObject *current_handle; /* [L] in debug mode, what runs now */
-    atomic_ulong thread_id;   /* [A] 0 when not running */
-    atomic_bool closed;       /* [A] */
-    atomic_bool stopping;     /* [A] */
-    bool debug;               /* [L] */
-    bool lost_event;          /* [L] the ready queue could not grow */
-    bool foreign_clock;       /* [L] time() is not ours: a test moves it */
-    double foreign_now;       /* [L] its answer before this turn's wait */
-    uint64_t turns;           /* [L] stats */
-    uint64_t callbacks;       /* [L] */
+    PyObject *task_factory;    /* [L] None or a callable */
+    PyObject *current_handle;  /* [L] in debug mode, what runs now */
+    atomic_ulong thread_id;    /* [A] 0 when not running */
+    atomic_bool closed;        /* [A] */
+    atomic_bool stopping;      /* [A] */
+    bool debug;                /* [L] */
+    bool lost_event;           /* [L] the ready queue could not grow */
+    atomic_bool foreign_clock; /* [A] time() is not ours: a test moves it */
+    double foreign_now;        /* [L] its answer before this turn's wait */
+    uint64_t turns;            /* [L] stats */
+    uint64_t callbacks;        /* [L] */
 } LoopObject;
 
 extern PyType_Spec pyrsl_loop_spec;

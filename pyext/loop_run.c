@@ -158,9 +158,11 @@ loop_take_due_timer(LoopObject *self, double limit)
 static int
 loop_queue_timers(LoopObject *self)
 {
+#ifndef Py_GIL_DISABLED /* else a stranger may be adding one */
     if (self->timers.count == 0) {
         return 0;
     }
+#endif
     double limit = pyrsl_clock_seconds();
     if (self->foreign_clock && pyrsl_loop_ask_clock(self, &limit) < 0) {
         return -1;
