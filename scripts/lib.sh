@@ -132,12 +132,12 @@ apt_in() {
 # source_package FOLDER SUITE PACKAGE VERSION - put the upstream archive of one of
 # Debian's source packages into FOLDER.
 source_package() (
-    tmp=$(mktemp -d "${TMPDIR:-/tmp}/rsloop_c.XXXXXX")
-    trap 'rm -rf "$tmp"' EXIT
-    private_apt "$tmp" "$2" deb-src
+    apt=$(mktemp -d "${TMPDIR:-/tmp}/rsloop_c.XXXXXX")
+    trap 'rm -rf "$apt"' EXIT
+    private_apt "$apt" "$2" deb-src
     cd "$1"
     quietly "downloading the source of $3 $4" \
-        apt_in "$tmp" apt-get source --download-only --tar-only "$3=$4"
+        apt_in "$apt" apt-get source --download-only --tar-only "$3=$4"
 )
 
 # python_fault PYTHON - why PYTHON cannot serve; nothing if it can.
