@@ -27,6 +27,9 @@ SYS_IO_URING_SETUP = 425
 DROPS_LAST_WORDS = "not self._conn_lost" in inspect.getsource(
     asyncio.selector_events._SelectorSocketTransport)
 ENVIRON_LOCK = threading.Lock()     # tests make loops on several threads
+# RSLOOP_C_TAKEOVER of the flavours that are not "+takeover".
+TAKEOVER = os.environ.get("TEST_TAKEOVER", "auto")
+UNDER_ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 
 
 # --- flavours of loop --------------------------------------------------------
@@ -53,7 +56,7 @@ class Flavour:
             return asyncio.SelectorEventLoop()
         import rsloop_c
         with ENVIRON_LOCK, environ(
-                RSLOOP_C_TAKEOVER="always" if self.takeover else "auto"):
+                RSLOOP_C_TAKEOVER="always" if self.takeover else TAKEOVER):
             return rsloop_c.new_event_loop(backend=self.backend)
 
     @property
@@ -74,7 +77,8 @@ class Flavour:
         return {
             "TEST_FLAVOUR": self.name,
             "RSLOOP_C_BACKEND": self.backend or "auto",
-            "RSLOOP_C_TAKEOVER": "always" if self.takeover else "auto",
+            "RSLOOP_C_TAKEOVER": "always" if self.takeover else TAKEOVER,
+            "TEST_TAKEOVER": TAKEOVER,
         }
 
 

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import enum
 import gc
-import os
 import socket
 import sys
 import threading
@@ -433,7 +432,7 @@ FORK = """
 def test_forked_child_looks_up_on_a_loop_of_its_own(flavour):
     if not flavour.ours:
         pytest.skip("asyncio's executor threads do not survive a fork")
-    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+    if support.UNDER_ASAN:
         pytest.skip("a fork may copy ASan's allocator while a thread has it locked")
     done = support.run_python(FORK, flavour)
     assert done.stdout == "0\n", done.stderr

@@ -9,12 +9,17 @@ import warnings
 
 import pytest
 
+import support
 from support import PATIENCE, run_python
 
 
 @pytest.fixture(autouse=True)
-def fork_is_allowed():
+def fork_is_allowed(monkeypatch):
     """3.12 warns of os.fork() in a process with threads."""
+    if support.UNDER_ASAN:
+        # ASan's allocator is copied with its locks, and nobody opens those that
+        # the runtime thread has at that moment: it must not be at work.
+        monkeypatch.setattr(support, "TAKEOVER", "never")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
