@@ -138,6 +138,9 @@ read_all_step(FastCall *call, PyObject **result)
     if (!self->eof) {
         return pyrsl_fast_read_wait(call, "read");
     }
+    if (pyrsl_fast_resume_below_limit(self) < 0) {
+        return FAST_FAILED;
+    }
     if (PyList_GET_SIZE(call->argument) == 1) {
         *result = Py_NewRef(PyList_GET_ITEM(call->argument, 0));
         return FAST_RETURN;
@@ -192,7 +195,9 @@ read_some_step(FastCall *call, PyObject **result)
         }
     }
     if (size == 0) {
-        return pyrsl_fast_read_nothing(result);
+        return pyrsl_fast_resume_below_limit(self) < 0
+                   ? FAST_FAILED
+                   : pyrsl_fast_read_nothing(result);
     }
     return pyrsl_fast_read_take(
         self, size < (size_t)call->count ? size : (size_t)call->count, result);

@@ -273,6 +273,20 @@ async def test_wait_for_more_than_the_limit_resumes(loop, make):
     assert await soon(reading) == b"12345678"
 
 
+@pytest.mark.parametrize("size", [1, -1])
+async def test_read_at_the_end_resumes(loop, make, size):
+    """After a read that took all and failed, which resumes nothing."""
+    reader, transport = make(limit=1), FakeTransport()
+    reader.set_transport(transport)
+    reader.feed_data(b"abc")
+    reader.feed_eof()
+    with pytest.raises(asyncio.IncompleteReadError):
+        await reader.readexactly(4)
+    assert transport.calls == ["pause"]
+    assert await reader.read(size) == b""
+    assert transport.calls == ["pause", "resume"]
+
+
 async def test_transport_that_cannot_pause_is_forgotten(loop, make):
     class Unstoppable(FakeTransport):
         def pause_reading(self):
