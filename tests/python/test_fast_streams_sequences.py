@@ -3,9 +3,10 @@
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import oracle
 from fast_streams import FakeTransport
 from support import turns
 
@@ -49,7 +50,7 @@ async def play(reader, steps):
     return seen
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@oracle.profile(150)
 @given(steps=st.lists(STEPS, max_size=25), limit=st.integers(1, 6))
 def test_any_sequence_does_what_asyncios_reader_does(steps, limit):
     import rsloop_c

@@ -145,8 +145,11 @@ async def play(run, scenario):
 
 
 COUNTS = st.sampled_from([-1, 0, 1, 5, 60, 300])
+# Not read(-1): asyncio's loses what it has read when it is cancelled, ours does
+# not (test_fast_streams_reader.py).
+READ_COUNTS = st.sampled_from([0, 1, 5, 60, 300])
 READS = st.one_of(
-    st.tuples(st.just("read"), COUNTS),
+    st.tuples(st.just("read"), READ_COUNTS),
     st.tuples(st.just("readexactly"), COUNTS),
     st.tuples(st.just("readuntil"), st.sampled_from(
         [b"\n", b"separator!", b"", b"r"])),
@@ -159,8 +162,8 @@ STEPS = st.one_of(
     st.tuples(st.just("cancel"), st.integers(0, 3)),
     st.tuples(st.just("peer_send_and_cancel"), st.sampled_from(TEXTS),
               st.integers(0, 3)),
-    st.tuples(st.just("cancel_now"), st.sampled_from(
-        ["read", "readexactly"]), COUNTS),
+    st.tuples(st.just("cancel_now"), st.just("read"), READ_COUNTS),
+    st.tuples(st.just("cancel_now"), st.just("readexactly"), COUNTS),
     st.tuples(st.just("write"), st.sampled_from([0, 1, HUGE])),
     st.tuples(st.just("drain")), st.tuples(st.just("peer_read")),
     st.tuples(st.just("close")), st.tuples(st.just("wait_closed")),
