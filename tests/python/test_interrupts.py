@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from support import run_python
+from support import run_python, slowness
 
 # Interrupts come from a clock, not from another thread, which would have to
 # wait for the GIL: they hit sleeps, callbacks and the way in and out alike.
@@ -223,10 +223,12 @@ print("good")
 def test_interrupt_in_a_c_callback_leaves_the_loop(loop, callback):
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     ran = []
+    # Not before the loop runs: on a busy machine the interrupt would hit the test.
+    killer = threading.Timer(0.1 * slowness(), os.kill,
+                             (os.getpid(), signal.SIGUSR1))
+    loop.call_soon(killer.start)
     callback(loop)
     loop.call_later(0, ran.append, "behind it")
-    killer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1))
-    killer.start()
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
     killer.join()
