@@ -229,6 +229,9 @@ loop_run_timed(LoopObject *self, PyObject *handle)
 static int
 loop_run_call(LoopObject *self, PyObject *handle)
 {
+    if (!self->debug && pyrsl_handle_is_ours(self->st, handle)) {
+        return pyrsl_handle_run(self, handle);
+    }
     if (Py_IS_TYPE(handle, self->st->StreamTransportType)) {
         return pyrsl_stream_begin(self, handle);
     }
@@ -238,9 +241,6 @@ loop_run_call(LoopObject *self, PyObject *handle)
             return cancelled < 0 ? -1 : 0;
         }
         return loop_run_timed(self, handle);
-    }
-    if (pyrsl_handle_is_ours(self->st, handle)) {
-        return pyrsl_handle_run(self, handle);
     }
     return loop_run_foreign(self, handle);
 }
