@@ -10,6 +10,7 @@
 
 #include "addr.h"
 #include "errors.h"
+#include "future.h"
 
 /* --- Results --- */
 
@@ -87,23 +88,10 @@ dns_result(const rsl_lookup *lookup)
 
 /* --- Futures --- */
 
-/* 1 when the future was cancelled or set by someone else, -1 on error. */
-static int
-dns_future_is_done(LoopObject *self, PyObject *future)
-{
-    PyObject *done = PyObject_CallMethodNoArgs(future, self->st->str_done);
-    if (done == NULL) {
-        return -1;
-    }
-    int truth = PyObject_IsTrue(done);
-    Py_DECREF(done);
-    return truth;
-}
-
 static int
 dns_settle(LoopObject *self, PyObject *future, const rsl_lookup *lookup)
 {
-    int done = dns_future_is_done(self, future);
+    int done = pyrsl_ask(future, self->st->str_done);
     if (done != 0) {
         return done < 0 ? -1 : 0;
     }

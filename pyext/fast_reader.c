@@ -4,6 +4,7 @@
 
 #include "args.h"
 #include "fast_read.h"
+#include "future.h"
 
 /* --- Waking whoever waits --- */
 
@@ -16,21 +17,10 @@ reader_wake(FastReader *self, PyObject *exc)
         return 0;
     }
     self->waiter = NULL;
-    PyObject *answer =
-        PyObject_CallMethodNoArgs(waiter, self->st->str_cancelled);
-    int cancelled = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    if (cancelled == 0) {
-        PyObject *result =
-            PyObject_CallMethodOneArg(waiter,
-                                      exc == NULL ? self->st->str_set_result
-                                                  : self->st->str_set_exception,
-                                      exc == NULL ? Py_None : exc);
-        cancelled = result == NULL ? -1 : 0;
-        Py_XDECREF(result);
-    }
+    int status =
+        pyrsl_future_wake(self->st, waiter, self->st->str_cancelled, exc);
     Py_DECREF(waiter);
-    return cancelled < 0 ? -1 : 0;
+    return status;
 }
 
 /* --- Flow control --- */

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "fast_read.h"
+#include "future.h"
 
 /* asyncio.streams._DEFAULT_LIMIT */
 #define READER_LIMIT_DEFAULT (64 * 1024)
@@ -177,15 +178,6 @@ reader_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return (PyObject *)self;
 }
 
-static int
-reader_is_debug(FastReader *self, PyObject *loop)
-{
-    PyObject *debug = PyObject_CallMethodNoArgs(loop, self->st->str_get_debug);
-    int truth = debug == NULL ? -1 : PyObject_IsTrue(debug);
-    Py_XDECREF(debug);
-    return truth;
-}
-
 /* Finding a loop and noting who asks are asyncio's. */
 static int
 reader_inherited_init(FastReader *self, PyObject *args, PyObject *kwargs)
@@ -227,7 +219,7 @@ reader_init(FastReader *self, PyObject *args, PyObject *kwargs)
                                      &limit, &loop)) {
         return -1;
     }
-    int debug = loop == Py_None ? 1 : reader_is_debug(self, loop);
+    int debug = loop == Py_None ? 1 : pyrsl_ask(loop, self->st->str_get_debug);
     if (debug != 0) {
         return debug < 0 ? -1 : reader_inherited_init(self, args, kwargs);
     }

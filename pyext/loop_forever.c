@@ -6,6 +6,7 @@
  * it runs in a turn or not at all, so that a KeyboardInterrupt never leaves a
  * loop half running, a wakeup fd behind, or a stop() that hits a later run. */
 #include "args.h"
+#include "future.h"
 #include "loop.h"
 
 /* asyncio.constants.DEBUG_STACK_DEPTH */
@@ -337,23 +338,14 @@ loop_ensure_future(LoopObject *self, PyObject *awaitable, bool *made)
     return future;
 }
 
-static int
-future_says(PyObject *future, const char *question)
-{
-    PyObject *answer = PyObject_CallMethod(future, question, NULL);
-    int truth = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return truth;
-}
-
 /* The task raised a BaseException, which has left run_forever() already: it
  * must not be logged as never retrieved. */
 static void
-future_consume_exception(PyObject *future)
+future_consume_exception(const module_state *st, PyObject *future)
 {
     PyObject *exc = PyErr_GetRaisedException();
-    if (future_says(future, "done") == 1
-        && future_says(future, "cancelled") == 0) {
+    if (pyrsl_ask(future, st->str_done) == 1
+        && pyrsl_ask(future, st->str_cancelled) == 0) {
         Py_XDECREF(PyObject_CallMethod(future, "exception", NULL));
     }
     PyErr_Clear();
@@ -372,7 +364,7 @@ loop_run_future(LoopObject *self, PyObject *future, bool made)
     }
     result = PyObject_CallMethod((PyObject *)self, "run_forever", NULL);
     if (result == NULL && made) {
-        future_consume_exception(future);
+        future_consume_exception(self->st, future);
     }
     Py_XDECREF(result);
     PyObject *exc = PyErr_GetRaisedException();
@@ -413,7 +405,7 @@ loop_run_until_complete(LoopObject *self, PyObject *const *args,
         return NULL;
     }
     if (loop_run_future(self, future, made) == 0) {
-        int done = future_says(future, "done");
+        int done = pyrsl_ask(future, self->st->str_done);
         if (done > 0) {
             result = PyObject_CallMethod(future, "result", NULL);
         } else if (done == 0) {

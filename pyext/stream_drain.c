@@ -6,6 +6,7 @@
 
 #include "args.h"
 #include "errors.h"
+#include "future.h"
 
 /* write() sends at once above so much, whatever the high-water mark. */
 #define DRAIN_BATCH_MAX ((size_t)64 * 1024)
@@ -27,20 +28,9 @@ pyrsl_stream_settle_waiter(StreamTransport *self, PyObject *exc)
         return 0;
     }
     PyObject *waiter = Py_NewRef(self->empty_waiter);
-    PyObject *done = PyObject_CallMethodNoArgs(waiter, self->st->str_done);
-    int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    if (is_done == 0) {
-        PyObject *result =
-            PyObject_CallMethodOneArg(waiter,
-                                      exc == NULL ? self->st->str_set_result
-                                                  : self->st->str_set_exception,
-                                      exc == NULL ? Py_None : exc);
-        is_done = result == NULL ? -1 : 1;
-        Py_XDECREF(result);
-    }
+    int status = pyrsl_future_wake(self->st, waiter, self->st->str_done, exc);
     Py_DECREF(waiter);
-    return is_done < 0 ? -1 : 0;
+    return status;
 }
 
 static int

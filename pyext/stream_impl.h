@@ -174,6 +174,9 @@ extern PyMethodDef pyrsl_stream_read_methods[];
 
 /* --- stream_read.c --- */
 
+/* Come back to what is kept with the conn, at the next turn. */
+int pyrsl_stream_read_again(StreamTransport *self);
+
 int pyrsl_stream_on_readable(StreamTransport *self);
 int
 pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk);

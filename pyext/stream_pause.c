@@ -49,13 +49,7 @@ pyrsl_stream_read_begin(StreamTransport *self)
         return 0;
     }
     /* What came while reading was paused is delivered at the next turn. */
-    rsl_event event = {.tag =
-                           rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
-    if (pyrsl_ready_push(&self->loop->ready, event) < 0) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    return 0;
+    return pyrsl_stream_read_again(self);
 }
 
 int

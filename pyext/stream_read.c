@@ -102,9 +102,8 @@ read_tell_updated(StreamTransport *self, size_t size)
     return 0;
 }
 
-/* Come back to what is kept with the conn, at the next turn. */
-static int
-read_again(StreamTransport *self)
+int
+pyrsl_stream_read_again(StreamTransport *self)
 {
     rsl_event event = {.tag =
                            rsl_tag(RSL_EV_READABLE, rsl_conn_id(self->conn))};
@@ -125,7 +124,8 @@ read_repeat_eof(StreamTransport *self)
     }
     self->end = STREAM_END_EOF_PENDING;
     if (self->reading) {
-        (void)read_again(self); /* an exception is set either way */
+        /* An exception is set either way. */
+        (void)pyrsl_stream_read_again(self);
     }
     return -1;
 }
@@ -252,7 +252,7 @@ read_deliver(StreamTransport *self, LoopObject *loop, rsl_chunk *chain)
     rsl_conn_hold(self->conn, chain);
     self->has_held = true;
     /* SystemExit leaves the loop with the reader in place. */
-    return self->reading && read_again(self) < 0 ? -1 : status;
+    return self->reading && pyrsl_stream_read_again(self) < 0 ? -1 : status;
 }
 
 /* --- In the context of the reader --- */
