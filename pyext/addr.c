@@ -194,25 +194,3 @@ pyrsl_sockaddr_from_python(int family, PyObject *object, rsl_addr *out)
         return false;
     }
 }
-
-PyObject *
-pyrsl_addr_sockname(int fd)
-{
-    rsl_addr addr;
-    rsl_err err;
-    if (rsl_addr_local(fd, &addr, &err) != RSL_OK) {
-        Py_RETURN_NONE;
-    }
-    return pyrsl_sockaddr_to_python(rsl_addr_sockaddr(&addr), addr.length);
-}
-
-PyObject *
-pyrsl_addr_peername(int fd)
-{
-    rsl_addr addr;
-    rsl_err err;
-    if (rsl_addr_peer(fd, &addr, &err) != RSL_OK) {
-        Py_RETURN_NONE;
-    }
-    return pyrsl_sockaddr_to_python(rsl_addr_sockaddr(&addr), addr.length);
-}

@@ -28,9 +28,4 @@ pyrsl_sockaddr_to_python(const struct sockaddr *address, socklen_t length);
  * mistakes are the socket module's to resolve and to report. */
 bool pyrsl_sockaddr_from_python(int family, PyObject *object, rsl_addr *out);
 
-/* getsockname() and getpeername() of `fd`; None when it has no such address,
- * as asyncio's transports report it. */
-PyObject *pyrsl_addr_sockname(int fd);
-PyObject *pyrsl_addr_peername(int fd);
-
 #endif

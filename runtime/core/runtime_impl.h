@@ -71,9 +71,6 @@ struct rsl_runtime {
     atomic_uint_fast64_t stolen_bytes; /* [A] */
 };
 
-/* net/resolver.c: accept NULL; wait for no look-up. */
-void rsl_resolver_free(rsl_resolver *resolver);
-
 typedef rsl_status (*rsl_backend_open_fn)(rsl_runtime *rt,
                                           rsl_backend_kind wanted,
                                           rsl_backend **out,
