@@ -141,6 +141,38 @@ class Run:
                 return
 
 
+class Tasks:
+    """What a scenario has started and not waited for; how each ended is noted."""
+
+    def __init__(self, run):
+        self.run = run
+        self.tasks = []
+        self.count = 0
+
+    def start(self, what, coro):
+        self.count += 1
+        name = f"{what} {self.count}"
+        task = self.run.loop.create_task(coro)
+        task.add_done_callback(lambda task: self.ended(name, task))
+        self.tasks.append(task)
+
+    def ended(self, name, task):
+        if task.cancelled():
+            self.run.note(name, "cancelled")
+        elif task.exception() is not None:
+            exc = task.exception()
+            self.run.note(name, "raised", *describe(exc), *self.details_of(exc))
+        else:
+            self.run.note(name, "returned", self.shown(task.result()))
+
+    def details_of(self, exc):
+        """What else there is to compare of an exception."""
+        return ()
+
+    def shown(self, result):
+        return result
+
+
 @contextlib.contextmanager
 def recorded(run):
     """What asyncio logs goes to the run's log, and nowhere else."""

@@ -13,8 +13,7 @@ import oracle
 import rsloop_c
 import support
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
-              pytest.mark.filterwarnings("ignore:It looks like")]
+pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
 
 LIMIT = 64               # of a line; twice that pauses reading
 HUGE = 3_000_000
@@ -22,34 +21,19 @@ TEXTS = [b"a", b"ab\n", b"no end", b"\n", b"x" * 50, b"y" * 200, b"one\ntwo\n",
          b"z" * 70 + b"\n", b"separ", b"ator!", b"separator!"]
 
 
-class Stage:
+class Stage(oracle.Tasks):
     """A stream, its peer's socket, and the tasks that read and drain."""
 
     def __init__(self, run):
-        self.run = run
+        super().__init__(run)
         self.reader = self.writer = self.peer = None
-        self.tasks = []
-        self.count = 0
 
-    def start(self, what, coro):
-        self.count += 1
-        name = f"{what} {self.count}"
-        task = self.run.loop.create_task(coro)
-        task.add_done_callback(lambda task: self.ended(name, task))
-        self.tasks.append(task)
+    def details_of(self, exc):
+        return getattr(exc, "partial", None), getattr(exc, "consumed", None)
 
-    def ended(self, name, task):
-        if task.cancelled():
-            self.run.note(name, "cancelled")
-        elif task.exception() is not None:
-            exc = task.exception()
-            self.run.note(name, "raised", *oracle.describe(exc),
-                          getattr(exc, "partial", None),
-                          getattr(exc, "consumed", None))
-        else:
-            result = task.result()
-            self.run.note(name, "returned", result if isinstance(
-                result, (bytes, type(None))) else type(result).__name__)
+    def shown(self, result):
+        return result if isinstance(
+            result, (bytes, type(None))) else type(result).__name__
 
     def do_read(self, count):
         self.start("read", self.reader.read(count))

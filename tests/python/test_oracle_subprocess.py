@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import oracle
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
-              pytest.mark.filterwarnings("ignore:It looks like")]
+pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
 
 PROGRAMS = {
     "cat": ("cat",),
@@ -25,29 +24,12 @@ PROGRAMS = {
 STDIO = [None, subprocess.DEVNULL, subprocess.PIPE]     # None: pytest's
 
 
-class Stage:
+class Stage(oracle.Tasks):
     """One child, and the tasks that wait for it."""
 
     def __init__(self, run):
-        self.run = run
+        super().__init__(run)
         self.process = None
-        self.tasks = []
-        self.count = 0
-
-    def start(self, what, coro):
-        self.count += 1
-        name = f"{what} {self.count}"
-        task = self.run.loop.create_task(coro)
-        task.add_done_callback(lambda task: self.ended(name, task))
-        self.tasks.append(task)
-
-    def ended(self, name, task):
-        if task.cancelled():
-            self.run.note(name, "cancelled")
-        elif task.exception() is not None:
-            self.run.note(name, "raised", *oracle.describe(task.exception()))
-        else:
-            self.run.note(name, "returned", task.result())
 
     def do_write(self, count):
         if self.process.stdin is not None:

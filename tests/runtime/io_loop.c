@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "io_loop.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -402,18 +401,4 @@ io_queue(io_stream *stream, const void *data, size_t len, unsigned loan)
 {
     assert_int_equal(rsl_conn_write(stream->conn, data, len, io_loan(loan)),
                      RSL_OK);
-}
-
-unsigned
-io_open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        count++;
-    }
-    closedir(dir);
-    return count;
 }

@@ -97,6 +97,4 @@ void io_queue(io_stream *stream, const void *data, size_t len, unsigned loan);
 int io_listening_fd(void);
 int io_connect(int listening_fd);
 
-unsigned io_open_fds(void);
-
 #endif

@@ -2,7 +2,6 @@
 /* test_no_memory.c - every allocation of the runtime fails once, on each real
  * backend. What asked for it says RSL_NOMEM, nothing leaks, and the loop works
  * afterwards. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -16,6 +15,7 @@
 #include <rsl/resolver.h>
 #include <rsl/watch.h>
 
+#include "entries.h"
 #include "poor_loop.h"
 #include "wrap.h"
 
@@ -246,27 +246,13 @@ poor_enter_elsewhere(void *arg)
     return NULL;
 }
 
-static unsigned
-entries_of_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        count++;
-    }
-    closedir(dir);
-    return count;
-}
-
 /* --- The sweep --- */
 
 static void
 sweep(void (*scenario)(poor_loop *loop))
 {
     static poor_loop loop;
-    unsigned nth = 0, fds = entries_of_fds();
+    unsigned nth = 0, fds = entries_of("/proc/self/fd");
     bool failed;
 
     do {
@@ -283,7 +269,7 @@ sweep(void (*scenario)(poor_loop *loop))
             failed = wrap_failed_allocation();
             wrap_fail_allocation(0);
         }
-        assert_int_equal(entries_of_fds(), fds);
+        assert_int_equal(entries_of("/proc/self/fd"), fds);
         assert_true(nth < POOR_ALLOCATIONS_MAX);
     } while (failed);
     if (nth == 1) {
@@ -338,7 +324,7 @@ a_loop_that_cannot_move_can_later(void **state)
 {
     static poor_loop loop;
     poor_move move = {.loop = &loop};
-    unsigned fds = entries_of_fds();
+    unsigned fds = entries_of("/proc/self/fd");
 
     (void)state;
     do {
@@ -367,7 +353,7 @@ a_loop_that_cannot_move_can_later(void **state)
         rsl_conn_close(conn);
         close(pair[1]);
         poor_end(&loop);
-        assert_int_equal(entries_of_fds(), fds);
+        assert_int_equal(entries_of("/proc/self/fd"), fds);
     } while (move.failed);
 }
 

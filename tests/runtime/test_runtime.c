@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting, stopping and ending, with a real runtime thread on the fake. */
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,25 +17,12 @@
 
 #include "core/thread.h"
 #include "core/tick.h"
+#include "entries.h"
 #include "fake_backend.h"
 #include "fake_loop.h"
 #include "wrap.h"
 
 enum { PATIENCE_NS = 2000000000 };
-
-static unsigned
-entries_of(const char *path)
-{
-    DIR *dir = opendir(path);
-    unsigned count = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        count++;
-    }
-    closedir(dir);
-    return count;
-}
 
 /* A thread that has been joined is gone from /proc a moment later. */
 static void
