@@ -46,6 +46,9 @@ def pytest_configure(config):
     # pytest redirects stderr while a test runs; the watchdog needs the real one.
     config.watchdog_file = os.fdopen(os.dup(2), "w")
     config.addinivalue_line("filterwarnings", "error")
+    # From CPython 3.14 on Hypothesis says so of its own generator, which a
+    # thread-local object keeps where the collector does not look.
+    config.addinivalue_line("filterwarnings", "ignore:It looks like `register_random`")
     config.addinivalue_line(
         "markers", "stream: runs with the runtime thread's takeover as well")
     config.addinivalue_line(

@@ -14,8 +14,7 @@ import oracle
 import support
 from test_dns_properties import is_local
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
-              pytest.mark.filterwarnings("ignore:It looks like")]
+pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
 
 # Nothing may leave the machine: addresses of loopback, and what is refused.
 HOSTS = st.sampled_from([

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 import oracle
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
-              pytest.mark.filterwarnings("ignore:It looks like")]
+pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
 
 # Timers are due at once, or all together at a moment of each run: whether a
 # callback comes before a timer is a race otherwise. How long everything else

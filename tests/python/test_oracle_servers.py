@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 import oracle
 import support
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
-              pytest.mark.filterwarnings("ignore:It looks like")]
+pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
 
 CLIENTS = 3
 

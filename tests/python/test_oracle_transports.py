@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 import oracle
 import support
 
-pytestmark = [pytest.mark.slow(oracle.SLOW_SECONDS),
-              pytest.mark.filterwarnings("ignore:It looks like")]
+pytestmark = pytest.mark.slow(oracle.SLOW_SECONDS)
 
 HUGE = 3_000_000         # more than both sockets' buffers hold
 BUFFERS = 65536          # what each socket is told to buffer
