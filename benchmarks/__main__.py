@@ -34,9 +34,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--baseline", default=BASELINE, help="ratios are to this loop")
     add(
         "--pin",
-        choices=("split", "none"),
+        choices=("split", "share", "none"),
         default="split",
-        help="split: servers on one core, the client on another",
+        help="split: servers on one core, the client on another; share: servers "
+        "on both, the client on the second",
+    )
+    add(
+        "--realtime",
+        action="store_true",
+        help="servers and client preempt whatever else runs (SCHED_FIFO; root)",
     )
     add("--rate", type=float, default=0, help="open-loop: messages a second")
     add("--gc", choices=("on", "off"), default="on", help="the garbage collector")
@@ -85,11 +91,12 @@ def probe_loops(names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     return present, absent
 
 
-def _pinned(pin: str) -> tuple[int | None, int | None]:
+def _pinned(pin: str) -> tuple[str | None, str | None]:
     cpus = sorted(os.sched_getaffinity(0))
     if pin == "none" or len(cpus) < 2:
         return None, None
-    return cpus[0], cpus[1]
+    first, second = str(cpus[0]), str(cpus[1])
+    return f"{first},{second}" if pin == "share" else first, second
 
 
 def _conditions(args: argparse.Namespace) -> cell.Conditions:
@@ -98,13 +105,14 @@ def _conditions(args: argparse.Namespace) -> cell.Conditions:
     except tools.ToolError as exc:
         _say(f"rows with a client will fail: {exc}")
         client = Path("no-client")
-    server_cpu, client_cpu = _pinned(args.pin)
+    server_cpus, client_cpus = _pinned(args.pin)
     return cell.Conditions(
         seconds=args.seconds,
         warmup=min(0.2, args.seconds / 2),
         scale=QUICK_SCALE if args.quick else 1.0,
-        server_cpu=server_cpu,
-        client_cpu=client_cpu,
+        server_cpus=server_cpus,
+        client_cpus=client_cpus,
+        realtime=args.realtime,
         rate=args.rate,
         gc=args.gc == "on",
         client=client,
@@ -141,10 +149,11 @@ def perform(args: argparse.Namespace) -> Run:
         _say(f"no {args.baseline} here: ratios are to {baseline}")
     conditions = _conditions(args)
     pin = "unpinned"
-    if conditions.server_cpu is not None:
-        pin = (
-            f"server on CPU {conditions.server_cpu}, client on {conditions.client_cpu}"
-        )
+    if conditions.server_cpus is not None:
+        pin = f"server on CPU {conditions.server_cpus}"
+        pin += f", client on {conditions.client_cpus}"
+    if conditions.realtime:
+        pin += ", both in real time"
     options = {
         "rounds": args.rounds,
         "seconds": args.seconds,

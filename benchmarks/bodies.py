@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .machine import waited_seconds
+from .machine import thread_times
 
 Loop = asyncio.AbstractEventLoop
 Body = Callable[[Loop, int], Awaitable[None]]
@@ -191,7 +192,7 @@ def measure(loop: Loop, name: str, number: int, seconds: float) -> dict[str, Any
     loop.run_until_complete(body(loop, max(10, number // 10)))
     gc.collect()
     passes: list[float] = []
-    waited = -waited_seconds()
+    before = thread_times(os.getpid())
     cpu = -time.process_time()
     start = time.perf_counter()
     while not passes or sum(passes) < seconds:
@@ -200,12 +201,12 @@ def measure(loop: Loop, name: str, number: int, seconds: float) -> dict[str, Any
         passes.append(time.perf_counter() - begun)
     elapsed = time.perf_counter() - start
     cpu += time.process_time()
-    waited += waited_seconds()
+    waited = thread_times(os.getpid()).since(before).waited
     return {
         "operations": number * len(passes),
         "seconds": elapsed,
         "cpu": cpu,
-        "waited": max(0.0, waited) / elapsed,
+        "waited": waited / elapsed,
         "passes": passes,
     }
 
@@ -216,7 +217,7 @@ def measure_threads(
     """`share` is (threads, operations of a pass): a loop in each thread, whole
     passes in each until `seconds` are over."""
     threads, number = share
-    body, passes = BODIES[name], [0] * threads
+    body, passes, seconds_of = BODIES[name], [0] * threads, [0.0] * threads
     failures: list[BaseException] = []
     together = threading.Barrier(threads + 1)
 
@@ -225,10 +226,11 @@ def measure_threads(
         try:
             loop.run_until_complete(body(loop, max(10, number // 10)))
             together.wait()
-            end = time.perf_counter() + seconds
-            while time.perf_counter() < end:
+            start = time.perf_counter()
+            while seconds_of[index] < seconds:
                 loop.run_until_complete(body(loop, number))
                 passes[index] += 1
+                seconds_of[index] = time.perf_counter() - start
         except BaseException as exc:
             failures.append(exc)
             together.abort()
@@ -240,15 +242,17 @@ def measure_threads(
         worker.start()
     with contextlib.suppress(threading.BrokenBarrierError):
         together.wait()
-    cpu, start = -time.process_time(), time.perf_counter()
+    cpu = -time.process_time()
     for worker in workers:
         worker.join()
     if failures:
         raise failures[0]
-    elapsed = time.perf_counter() - start
+    # Each thread's rate is by its own clock: none waits for another's last pass.
+    operations = number * sum(passes)
+    rate = sum(number * p / s for p, s in zip(passes, seconds_of, strict=True))
     return {
-        "operations": number * sum(passes),
-        "seconds": elapsed,
+        "operations": operations,
+        "seconds": operations / rate,
         "cpu": cpu + time.process_time(),
         "passes": passes,
     }

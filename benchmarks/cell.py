@@ -21,7 +21,7 @@ from typing import Any
 
 from . import tools
 from .loops import LOOPS
-from .machine import waited_seconds
+from .machine import ThreadTimes, thread_times
 from .workloads import IDLE_BALLAST, Workload
 
 START_SECONDS = 20.0
@@ -41,8 +41,9 @@ class Conditions:
     seconds: float = 1.0
     warmup: float = 0.2
     scale: float = 1.0  # of the operations of a pass
-    server_cpu: int | None = None
-    client_cpu: int | None = None
+    server_cpus: str | None = None  # as taskset has them: "0", "0,1"
+    client_cpus: str | None = None
+    realtime: bool = False  # scheduling of server and client.c, for root
     rate: float = 0.0  # of open-loop rows, messages a second
     gc: bool = True
     client: Path = Path("client")
@@ -66,6 +67,9 @@ class Sample:
     client_busy: float | None = None  # its CPU time over the window's
     waited: float | None = None  # for a CPU, the loop's process, likewise
     client_waited: float | None = None
+    client_late_us: float | None = None  # p99 of how late an open loop's requests left
+    loop_thread: float | None = None  # CPU of the server's main thread over time
+    other_threads: float | None = None  # and of all others
     backend: str | None = None
     error: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
@@ -83,9 +87,9 @@ def _job(workload: Workload, loop: str, conditions: Conditions) -> dict[str, Any
     }
 
 
-def _command(job: dict[str, Any], cpu: int | None) -> list[str]:
+def _command(job: dict[str, Any], cpus: str | None, realtime: bool) -> list[str]:
     command = [sys.executable, "-m", "benchmarks.child", json.dumps(job)]
-    return command if cpu is None else ["taskset", "-c", str(cpu), *command]
+    return tools.on_cpus(command, cpus, realtime)
 
 
 def _last_words(stderr: str, returncode: int) -> str:
@@ -104,11 +108,13 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def _child(job: dict[str, Any], cpu: int | None) -> Iterator[Child]:
+def _child(
+    job: dict[str, Any], cpus: str | None = None, realtime: bool = False
+) -> Iterator[Child]:
     environment = dict(os.environ, **LOOPS[job["loop"]].env)
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
-            _command(job, cpu),
+            _command(job, cpus, realtime),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -156,7 +162,7 @@ class Child:
 
 def probe(loop: str) -> dict[str, Any]:
     """{"version", "backend"}, or CellError saying why the loop is absent."""
-    with _child({"do": "probe", "loop": loop}, None) as child:
+    with _child({"do": "probe", "loop": loop}) as child:
         return child.answer(START_SECONDS)
 
 
@@ -176,7 +182,7 @@ def measure(
 
 def _run_body(workload: Workload, sample: Sample, conditions: Conditions) -> None:
     job = _job(workload, sample.loop, conditions)
-    with _child(job, None) as child:
+    with _child(job) as child:
         result = child.answer(conditions.seconds + PATIENCE_SECONDS)
     sample.backend = result.pop("backend")
     sample.value = result["operations"] / result["seconds"]
@@ -191,13 +197,15 @@ def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> N
         folder = Path(name)
         if workload.params.get("unix"):
             job["params"]["path"] = str(folder / "socket")
-        with _child(job, conditions.server_cpu) as child:
+        if workload.params.get("tls"):
+            job["params"]["tls"] = [str(path) for path in tools.certificate(folder)]
+        with _child(job, conditions.server_cpus, conditions.realtime) as child:
             started = child.answer(START_SECONDS)
             sample.backend = started["backend"]
             load = {"http": _load_http, "idle": _load_idle}.get(
                 workload.kind, _load_client
             )
-            begun, waited = time.monotonic(), waited_seconds(child.pid)
+            begun, before = time.monotonic(), thread_times(child.pid)
             try:
                 load(workload, sample, conditions, Target(child, started, folder))
             except tools.ToolError:
@@ -206,8 +214,14 @@ def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> N
                 child.check_alive()
                 raise
             child.check_alive()
-            elapsed = time.monotonic() - begun
-            sample.waited = max(0.0, waited_seconds(child.pid) - waited) / elapsed
+            used = thread_times(child.pid).since(before)
+            _note_threads(sample, used, time.monotonic() - begun)
+
+
+def _note_threads(sample: Sample, used: ThreadTimes, elapsed: float) -> None:
+    sample.waited = used.waited / elapsed
+    sample.loop_thread = used.main / elapsed
+    sample.other_threads = used.others / elapsed
 
 
 @dataclass(frozen=True)
@@ -242,6 +256,8 @@ def _client_options(
         options["udp"] = 1
     if params.get("websocket"):
         options |= tools.websocket_files(target.folder, int(params["size"]))
+    if params.get("tls"):
+        options["tls"] = 1
     if workload.kind == "open":
         options["rate"] = conditions.rate
     return options
@@ -254,7 +270,8 @@ def _load_client(
         conditions.client,
         _client_options(workload, conditions, target),
         conditions.seconds + conditions.warmup + PATIENCE_SECONDS,
-        conditions.client_cpu,
+        conditions.client_cpus,
+        conditions.realtime,
     )
     sample.details = result
     done = result["messages"]
@@ -268,8 +285,10 @@ def _load_client(
     sample.p99_us = result.get("p99_us")
     sample.client_busy = result["client_cpu"] / result["seconds"]
     sample.client_waited = result["client_waited"] / result["seconds"]
+    sample.client_late_us = result.get("late_p99_us")
     if workload.kind == "open":
-        sample.value = sample.p99_us
+        # The median of its slices': a stall of the machine is in one of them.
+        sample.value = result.get("slice_p99_us", sample.p99_us)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -289,7 +308,7 @@ def _load_http(
         target.port,
         int(workload.params["conns"]),
         conditions.seconds,
-        conditions.client_cpu,
+        conditions.client_cpus,
     )
     target.child.check_alive()
     cpu = cpu_seconds(target.child.pid) - before

@@ -4,7 +4,8 @@
  *
  *   echo      send a request, wait for the whole answer, again (closed loop);
  *             with --rate, requests leave at absolute times instead, and their
- *             latency counts from the time at which they were due (open loop)
+ *             latency counts from the time at which they were due (open loop);
+ *             the client then polls without sleeping
  *   connect   connect, send a byte, read the answer, close, again
  *   send      send without an end; receive: read without an end
  *   idle      open connections, say so, keep them until stdin ends
@@ -26,6 +27,8 @@
 #include "client.h"
 
 #define EVENTS_MAX 256
+#define SLICE_NS   UINT64_C(50000000)
+#define SLICES_MAX 4096
 
 options opt = {
     .mode = "echo", .size = 1024, .conns = 1, .seconds = 1, .warmup = 0.1};
@@ -35,7 +38,14 @@ char *request;
 size_t request_bytes;
 char buffer[BUFFER_BYTES];
 counters counts;
-histogram latency;
+static histogram latency;
+histogram lateness;
+
+/* Open loop: the p99 of each slice of the window that is over. */
+static histogram slice;
+static uint64_t slice_end_ns;
+static double slice_p99_us[SLICES_MAX];
+static size_t slices;
 
 static counters at_start;
 static clockid_t server_clock;
@@ -106,11 +116,40 @@ counters_read(void)
     return out;
 }
 
+void
+latency_add(uint64_t ns, uint64_t now)
+{
+    histogram_add(&latency, ns);
+    if (opt.rate == 0) {
+        return;
+    }
+    if (now >= slice_end_ns) {
+        if (slice.count > 0 && slices < SLICES_MAX) {
+            slice_p99_us[slices++] = histogram_quantile_us(&slice, 0.99);
+        }
+        histogram_clear(&slice);
+        slice_end_ns = now + SLICE_NS;
+    }
+    histogram_add(&slice, ns);
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+    double left = *(const double *)a;
+    double right = *(const double *)b;
+
+    return (left > right) - (left < right);
+}
+
 /* What has been counted until now is warm-up. */
 static void
 window_start(void)
 {
+    histogram_clear(&slice);
+    slices = 0;
     histogram_clear(&latency);
+    histogram_clear(&lateness);
     at_start = counters_read();
 }
 
@@ -138,6 +177,14 @@ window_report(void)
                histogram_quantile_us(&latency, 0.999),
                (double)latency.max_ns / 1e3);
     }
+    if (lateness.count > 0) {
+        printf(", \"late_p99_us\": %.1f",
+               histogram_quantile_us(&lateness, 0.99));
+    }
+    if (slices > 0) {
+        qsort(slice_p99_us, slices, sizeof(slice_p99_us[0]), compare_doubles);
+        printf(", \"slice_p99_us\": %.1f", slice_p99_us[slices / 2]);
+    }
     printf("}\n");
 }
 
@@ -156,13 +203,19 @@ static const mode modes[] = {
     {"receive", receive_start, receive_event},
 };
 
+/* A timer and a wake-up for each request would keep the client busier than the
+ * server at the rates in question, and its own queue is all that would show. */
 static void
 poll_once(const mode *m)
 {
     struct epoll_event events[EVENTS_MAX];
-    uint64_t wait_ns = opt.rate > 0 ? echo_begin_due() : TICK_NS;
-    struct timespec timeout = {.tv_nsec = (long)wait_ns};
-    int n = epoll_pwait2(epoll_fd, events, EVENTS_MAX, &timeout, NULL);
+    struct timespec timeout = {.tv_nsec = opt.rate > 0 ? 0 : TICK_NS};
+    int n;
+
+    if (opt.rate > 0) {
+        echo_begin_due();
+    }
+    n = epoll_pwait2(epoll_fd, events, EVENTS_MAX, &timeout, NULL);
 
     if (n < 0 && errno != EINTR) {
         die("epoll_pwait2");
@@ -216,6 +269,7 @@ static const option_row option_table[] = {
     {"rate", NULL, &opt.rate, NULL},
     {"port", NULL, NULL, &opt.port},
     {"udp", NULL, NULL, &opt.udp},
+    {"tls", NULL, NULL, &opt.tls},
     {"size", NULL, NULL, &opt.size},
     {"response", NULL, NULL, &opt.response},
     {"conns", NULL, NULL, &opt.conns},

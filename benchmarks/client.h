@@ -9,11 +9,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "client_histogram.h"
 
 #define BUFFER_BYTES (256 * 1024)
-#define TICK_NS      UINT64_C(50000000)
+#define TICK_NS      50000000
 
 typedef struct {
     const char *mode;
@@ -25,6 +26,7 @@ typedef struct {
     double rate; /* requests a second on all connections; 0: closed loop */
     long port;
     long udp;
+    long tls;
     long size;
     long response; /* bytes of an answer; 0: as many as of a request */
     long conns;
@@ -40,6 +42,8 @@ typedef struct {
     size_t received;     /* bytes of the answer that have come */
     uint64_t started_ns; /* open loop: when it was due */
     uint64_t next;       /* open loop: number of the next request */
+    uint64_t waiting;    /* open loop: requests due while one is under way */
+    void *tls;           /* client_tls.c's */
 } conn;
 
 typedef struct {
@@ -59,12 +63,15 @@ extern char *request;
 extern size_t request_bytes;
 extern char buffer[BUFFER_BYTES];
 extern counters counts;
-extern histogram latency;
+extern histogram lateness; /* open loop: of requests that left, by our fault */
 
 /* End the process with `what` and errno's text on stderr. */
 void die(const char *what) __attribute__((noreturn));
 uint64_t now_ns(void);
 char *file_read(const char *path, size_t *bytes);
+
+/* A latency, and the time at which it was over. */
+void latency_add(uint64_t ns, uint64_t now);
 
 /* Each mode: start its load once, then answer events of a connection. */
 void echo_start(void);
@@ -76,11 +83,19 @@ void send_event(conn *c, uint32_t events);
 void receive_start(void);
 void receive_event(conn *c, uint32_t events);
 
-/* Start the requests that are due; returns the nanoseconds to the next. */
-uint64_t echo_begin_due(void);
+/* Start the requests that are due. */
+void echo_begin_due(void);
 void udp_resend_lost(void);
 
 /* Open the connections and hold them until stdin ends. */
 void idle_run(void);
+
+/* client_tls.c. A blocking handshake; then as send() and recv(), EAGAIN too. */
+void tls_connect(conn *c);
+ssize_t tls_send(conn *c, const void *bytes, size_t count);
+ssize_t tls_recv(conn *c, void *bytes, size_t count);
+
+/* Whether bytes have been read from the socket that were not delivered. */
+bool tls_has_pending(const conn *c);
 
 #endif

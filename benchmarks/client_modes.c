@@ -19,7 +19,9 @@
 
 #define ANSWER_LATE_NS UINT64_C(200000000) /* a datagram is taken for lost */
 
+/* Open loop: request k is due at origin + k / rate, on connection k mod conns. */
 static uint64_t rate_origin_ns;
+static uint64_t rate_issued;
 
 /* --- connections --------------------------------------------------------- */
 
@@ -112,6 +114,9 @@ conns_open(void)
         if (text) {
             conn_handshake(c, text, bytes);
         }
+        if (opt.tls) {
+            tls_connect(c);
+        }
         if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0) {
             die("fcntl");
         }
@@ -126,8 +131,11 @@ static void
 echo_write(conn *c)
 {
     while (c->sent < request_bytes) {
-        ssize_t n = send(c->fd, request + c->sent, request_bytes - c->sent,
-                         MSG_NOSIGNAL);
+        const char *from = request + c->sent;
+        size_t count = request_bytes - c->sent;
+        ssize_t n = c->tls ? tls_send(c, from, count)
+                           : send(c->fd, from, count, MSG_NOSIGNAL);
+
         if (n < 0) {
             if (errno != EAGAIN) {
                 die("send");
@@ -150,35 +158,38 @@ echo_begin(conn *c, uint64_t started_ns)
     echo_write(c);
 }
 
-/* Request k of all leaves at origin + k / rate, on connection k mod conns. */
 static uint64_t
-echo_due_ns(const conn *c)
+echo_due_ns(uint64_t number)
 {
-    uint64_t number = c->next * (uint64_t)opt.conns + (uint64_t)(c - conns);
-
     return rate_origin_ns + (uint64_t)((double)number * 1e9 / opt.rate);
 }
 
-uint64_t
+/* What waits for the answer before it on its connection still counts from the
+ * time at which it was due. */
+static void
+echo_begin_waiting(conn *c)
+{
+    uint64_t number = c->next * (uint64_t)opt.conns + (uint64_t)(c - conns);
+
+    c->waiting--;
+    c->next++;
+    echo_begin(c, echo_due_ns(number));
+}
+
+void
 echo_begin_due(void)
 {
-    uint64_t now = now_ns();
-    uint64_t first = now + TICK_NS;
+    uint64_t due;
 
-    for (conn *c = conns; c < conns + opt.conns; c++) {
-        uint64_t due = echo_due_ns(c);
+    while ((due = echo_due_ns(rate_issued)) <= now_ns()) {
+        conn *c = conns + rate_issued++ % (uint64_t)opt.conns;
 
-        if (c->busy) {
-            continue;
-        }
-        if (due <= now) {
-            c->next++;
-            echo_begin(c, due);
-        } else if (due < first) {
-            first = due;
+        c->waiting++;
+        histogram_add(&lateness, now_ns() - due);
+        if (!c->busy) {
+            echo_begin_waiting(c);
         }
     }
-    return first - now;
 }
 
 static void
@@ -187,24 +198,28 @@ echo_complete(conn *c)
     uint64_t now = now_ns();
 
     counts.messages++;
-    histogram_add(&latency, now - c->started_ns);
+    latency_add(now - c->started_ns, now);
     c->busy = false;
     if (opt.messages && counts.messages >= (uint64_t)opt.messages) {
         return;
     }
     if (opt.rate == 0) {
         echo_begin(c, now);
+    } else if (c->waiting > 0) {
+        echo_begin_waiting(c);
     }
 }
 
-static void
+/* False when there was nothing to read. */
+static bool
 echo_read(conn *c)
 {
-    ssize_t n = recv(c->fd, buffer, sizeof(buffer), 0);
+    ssize_t n = c->tls ? tls_recv(c, buffer, sizeof(buffer))
+                       : recv(c->fd, buffer, sizeof(buffer), 0);
 
     if (n < 0) {
         if (errno == EAGAIN) {
-            return;
+            return false;
         }
         die("recv");
     }
@@ -221,6 +236,7 @@ echo_read(conn *c)
     if (c->received == (size_t)opt.response) {
         echo_complete(c);
     }
+    return true;
 }
 
 void
@@ -230,7 +246,8 @@ echo_event(conn *c, uint32_t events)
         echo_write(c);
     }
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
-        echo_read(c);
+        while (echo_read(c) && c->tls && tls_has_pending(c)) {
+        }
     }
 }
 
@@ -295,6 +312,7 @@ void
 connect_event(conn *c, uint32_t events)
 {
     ssize_t n = recv(c->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+    uint64_t now;
 
     (void)events;
     if (n < 0 && errno == EAGAIN) {
@@ -304,9 +322,10 @@ connect_event(conn *c, uint32_t events)
         die("the answer on a new connection");
     }
     close(c->fd);
+    now = now_ns();
     counts.bytes += (uint64_t)n;
     counts.messages++;
-    histogram_add(&latency, now_ns() - c->started_ns);
+    latency_add(now - c->started_ns, now);
     connect_begin(c);
 }
 

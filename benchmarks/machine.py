@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,31 @@ def describe() -> dict[str, Any]:
     }
 
 
-def waited_seconds(pid: int | str = "self") -> float:
-    """How long a process's threads were ready to run and had no CPU: what the
-    machine's other work took from a measurement."""
-    total = 0
-    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+@dataclass(frozen=True)
+class ThreadTimes:
+    """A process's, in seconds."""
+
+    main: float  # CPU of its first thread
+    others: float  # and of all the others that are left
+    waited: float  # ready to run without a CPU: what the machine's other work took
+
+    def since(self, before: ThreadTimes) -> ThreadTimes:
+        return ThreadTimes(
+            self.main - before.main,
+            max(0.0, self.others - before.others),
+            max(0.0, self.waited - before.waited),
+        )
+
+
+def thread_times(pid: int) -> ThreadTimes:
+    ran = dict.fromkeys((True, False), 0)
+    waited = 0
+    for folder in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):  # the thread has ended
-            total += int(path.read_text().split()[1])
-    return total / 1e9
+            words = (folder / "schedstat").read_text().split()
+            ran[int(folder.name) == pid] += int(words[0])
+            waited += int(words[1])
+    return ThreadTimes(ran[True] / 1e9, ran[False] / 1e9, waited / 1e9)
 
 
 def cpu_ticks() -> tuple[int, int]:

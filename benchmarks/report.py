@@ -6,12 +6,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .cell import Sample
-from .stats import Results, Spread, best_loop
+from .stats import Figure, Results, Spread, best_loop
 from .workloads import WORKLOADS, Workload
 
 SCHEMA = 1
@@ -125,39 +126,55 @@ def summary(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _detail_row(run: Run, workload: Workload, loop: str) -> str:
+# Columns of the details, for a row of which some loop has such a figure.
+OPTIONAL_COLUMNS: tuple[tuple[str, Figure, Callable[[Spread | None], str]], ...] = (
+    ("p50 µs", "p50_us", _range),
+    ("p99 µs", "p99_us", _range),
+    ("loop thread", "loop_thread", _share),
+    ("other threads", "other_threads", _share),
+    ("client busy", "client_busy", _share),
+    ("waited", "waited", _share),
+    ("client waited", "client_waited", _share),
+    ("client late µs", "client_late_us", _range),
+)
+
+
+def _detail_row(run: Run, workload: Workload, loop: str) -> list[str]:
     results, name = run.results, workload.name
     ratio = results.ratio(workload, loop, run.baseline)
     errors = results.errors(name, loop)
-    figures = [
+    return [
         loop,
         _range(results.spread(name, loop, "value")),
         f"{ratio.median:.2f} ({ratio.low:.2f}..{ratio.high:.2f})" if ratio else "-",
         _range(results.spread(name, loop, "cpu_us")),
-        _range(results.spread(name, loop, "p50_us")),
-        _range(results.spread(name, loop, "p99_us")),
-        _share(results.spread(name, loop, "client_busy")),
-        _share(results.spread(name, loop, "waited")),
-        _share(results.spread(name, loop, "client_waited")),
+        *(
+            show(results.spread(name, loop, figure))
+            for _, figure, show in OPTIONAL_COLUMNS
+        ),
         f"{len(errors)} of {len(results.samples(name, loop))}" if errors else "0",
     ]
-    return "| " + " | ".join(figures) + " |"
+
+
+def _detail_table(run: Run, workload: Workload) -> list[str]:
+    head = ["loop", workload.unit, "ratio", f"CPU {workload.cpu_unit}"]
+    head += [*(title for title, _, _ in OPTIONAL_COLUMNS), "failed"]
+    rows = [_detail_row(run, workload, loop) for loop in run.loops]
+    optional = {title for title, _, _ in OPTIONAL_COLUMNS}
+    kept = [
+        number
+        for number, title in enumerate(head)
+        if title not in optional or any(row[number] != "-" for row in rows)
+    ]
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(line[n] for n in kept) + " |" for line in lines]
 
 
 def details(run: Run) -> str:
     parts = []
     for workload in run.workloads:
-        parts += [
-            f"### {workload.name}",
-            "",
-            f"{workload.text}.",
-            "",
-            f"| loop | {workload.unit} | ratio | CPU {workload.cpu_unit} | p50 µs "
-            "| p99 µs | client busy | waited | client waited | failed |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-            *(_detail_row(run, workload, loop) for loop in run.loops),
-            "",
-        ]
+        parts += [f"### {workload.name}", "", f"{workload.text}.", ""]
+        parts += [*_detail_table(run, workload), ""]
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -66,10 +67,20 @@ class BufferedEcho(asyncio.BufferedProtocol):
         self.transport.write(self.view[:nbytes])
 
 
+def _tls(params: Params) -> ssl.SSLContext | None:
+    if "tls" not in params:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*params["tls"])
+    return context
+
+
 async def protocol(loop: Loop, params: Params) -> int:
     work_us = int(params.get("work_us", 0))
     factory = working_echo(work_us) if work_us else Echo
-    return _port(await loop.create_server(factory, HOST, 0, backlog=BACKLOG))
+    return _port(
+        await loop.create_server(factory, HOST, 0, backlog=BACKLOG, ssl=_tls(params))
+    )
 
 
 async def buffered(loop: Loop, _params: Params) -> int:

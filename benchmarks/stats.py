@@ -12,7 +12,16 @@ from .cell import Sample
 from .workloads import Workload
 
 Figure = Literal[
-    "value", "cpu_us", "p50_us", "p99_us", "client_busy", "waited", "client_waited"
+    "value",
+    "cpu_us",
+    "p50_us",
+    "p99_us",
+    "loop_thread",
+    "other_threads",
+    "client_busy",
+    "waited",
+    "client_waited",
+    "client_late_us",
 ]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs outside Python: the load client, built once, and wrk."""
+"""Programs outside Python: the load client, built once, wrk and openssl."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("client.c", "client_modes.c")
+SOURCES = ("client.c", "client_modes.c", "client_tls.c")
 HEADERS = ("client.h", "client_histogram.h")
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+TLS_FLAGS = ("-DCLIENT_TLS", "-lssl", "-lcrypto")
 
 
 class ToolError(Exception):
@@ -34,24 +35,43 @@ def _cache() -> Path:
     return folder
 
 
+def _compile_client(compiler: str, path: Path, flags: tuple[str, ...]) -> str:
+    """Returns what the compiler has to say if it fails."""
+    partial = path.with_suffix(f".{os.getpid()}")
+    command = [compiler, *FLAGS, "-o", str(partial)]
+    command += [str(HERE / name) for name in SOURCES] + list(flags)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 0:
+        partial.rename(path)
+        return ""
+    return done.stderr[-400:] or "it says nothing"
+
+
 def build_client() -> Path:
-    """Compile the client unless this very source was compiled before."""
+    """Compile the client unless this very source was compiled before: with TLS
+    where OpenSSL can be compiled against, else without."""
     compiler = os.environ.get("CC") or shutil.which("cc")
     if compiler is None:
         raise ToolError("no C compiler (cc) to build the load client with")
-    digest = hashlib.sha256(repr((platform.libc_ver(), FLAGS)).encode())
+    digest = hashlib.sha256(repr((platform.libc_ver(), FLAGS, TLS_FLAGS)).encode())
     for name in SOURCES + HEADERS:
         digest.update((HERE / name).read_bytes())
     path = _cache() / f"client-{digest.hexdigest()[:16]}"
-    if not path.exists():
-        partial = path.with_suffix(f".{os.getpid()}")
-        command = [compiler, *FLAGS, "-o", str(partial)]
-        command += [str(HERE / name) for name in SOURCES]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise ToolError(f"the load client does not build: {done.stderr[-400:]}")
-        partial.rename(path)
+    with_tls = path.with_name(path.name + "-tls")
+    if with_tls.exists() or not _compile_client(compiler, with_tls, TLS_FLAGS):
+        return with_tls
+    if not path.exists() and (fault := _compile_client(compiler, path, ())):
+        raise ToolError(f"the load client does not build: {fault}")
     return path
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """(certificate, key), made for this one cell."""
+    found = folder / "certificate.pem", folder / "key.pem"
+    command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+    command += f" -days 2 -subj /CN=localhost -out {found[0]} -keyout {found[1]}"
+    run_tool(command.split(), 20)
+    return found
 
 
 def client_command(client: Path, options: dict[str, Any]) -> list[str]:
@@ -63,10 +83,20 @@ def client_command(client: Path, options: dict[str, Any]) -> list[str]:
     ]
 
 
-def run_tool(command: list[str], timeout: float, cpu: int | None = None) -> str:
-    """The tool's stdout; it runs on `cpu` alone if one is given."""
-    if cpu is not None:
-        command = ["taskset", "-c", str(cpu), *command]
+def on_cpus(command: list[str], cpus: str | None, realtime: bool = False) -> list[str]:
+    if realtime:
+        command = ["chrt", "--fifo", "1", *command]
+    return command if cpus is None else ["taskset", "-c", cpus, *command]
+
+
+def run_tool(
+    command: list[str],
+    timeout: float,
+    cpus: str | None = None,
+    realtime: bool = False,
+) -> str:
+    """The tool's stdout; it runs on these CPUs ("0", "0,1") if they are given."""
+    command = on_cpus(command, cpus, realtime)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError as exc:
@@ -79,9 +109,14 @@ def run_tool(command: list[str], timeout: float, cpu: int | None = None) -> str:
 
 
 def run_client(
-    client: Path, options: dict[str, Any], timeout: float, cpu: int | None
+    client: Path,
+    options: dict[str, Any],
+    timeout: float,
+    cpus: str | None,
+    realtime: bool = False,
 ) -> dict[str, Any]:
-    result = json.loads(run_tool(client_command(client, options), timeout, cpu))
+    command = client_command(client, options)
+    result = json.loads(run_tool(command, timeout, cpus, realtime))
     assert isinstance(result, dict)
     return result
 
@@ -129,9 +164,9 @@ def parse_wrk(text: str) -> dict[str, Any]:
     }
 
 
-def run_wrk(port: int, conns: int, seconds: float, cpu: int | None) -> dict[str, Any]:
+def run_wrk(port: int, conns: int, seconds: float, cpus: str | None) -> dict[str, Any]:
     """wrk knows whole seconds only."""
     whole = max(1, round(seconds))
     command = ["wrk", "-t1", f"-c{conns}", f"-d{whole}s", "--latency"]
     command.append(f"http://127.0.0.1:{port}/")
-    return parse_wrk(run_tool(command, whole + 20, cpu))
+    return parse_wrk(run_tool(command, whole + 20, cpus))

@@ -127,14 +127,19 @@ def _servers() -> list[Workload]:
     ]
 
 
-def _working_echo(work_us: int) -> Workload:
+WORK_US = (5, 20, 100)
+
+
+def _working_echo(work_us: int, tls: bool) -> Workload:
+    params: dict[str, Parameter] = {"size": 1024, "conns": 16, "work_us": work_us}
     return Workload(
-        f"echo-work-{work_us}us",
-        f"TCP echo, {work_us} µs of work a message, 1 KiB, 16 connections",
+        f"echo-{'tls-' * tls}work-{work_us}us",
+        f"{'TLS' if tls else 'TCP'} echo, {work_us} µs of work a message, 1 KiB, "
+        "16 connections",
         "echo",
         "msg/s",
         "protocol",
-        {"size": 1024, "conns": 16, "work_us": work_us},
+        params | {"tls": True} if tls else params,
     )
 
 
@@ -167,7 +172,7 @@ def _others() -> list[Workload]:
     return [
         _loops(1),
         _loops(2),
-        *(_working_echo(work_us) for work_us in (5, 20, 100)),
+        *(_working_echo(us, tls) for tls in (False, True) for us in WORK_US),
         Workload(
             "open-loop",
             "p99 of echo at one absolute rate, 1 KiB, 64 connections",
@@ -205,6 +210,7 @@ SETS = {
     "quick": QUICK,
     "inprocess": tuple(row.name for row in _inprocess()),
     "echo": tuple(name for name in WORKLOADS if name.startswith("echo-")),
+    "work": tuple(name for name in WORKLOADS if "-work-" in name),
     "default": tuple(row.name for row in [*_inprocess(), *_echoes(), *_servers()]),
 }
 
