@@ -91,9 +91,12 @@ pyrsl_contexts_is_now(const module_state *st, PyObject *other)
            && context_map(current) == context_map(other);
 }
 
-PyObject *
-pyrsl_contexts_take(pyrsl_contexts *self, PyObject *snapshot)
+/* A context to run in, not entered, that holds what `snapshot` does. Adopts
+ * `snapshot`; NULL with MemoryError. */
+static PyObject *
+contexts_take(pyrsl_contexts *self, PyObject *snapshot)
 {
+    pyrsl_contexts_leave(self);
     PyObject *context = self->spare;
     if (context != NULL && context_map(context) == context_map(snapshot)) {
         self->spare = NULL;
@@ -124,6 +127,55 @@ pyrsl_contexts_give(pyrsl_contexts *self, PyObject *context)
     }
 }
 
+/* While a callback runs, its context is not `spare`: a loop that is run from
+ * inside of it takes another. */
+PyObject *
+pyrsl_contexts_enter(pyrsl_contexts *self, PyObject **snapshot)
+{
+    PyObject *context = self->spare;
+    if (self->inside && context_map(context) == context_map(*snapshot)) {
+        self->spare = NULL;
+        self->inside = false;
+        Py_CLEAR(*snapshot);
+        return context;
+    }
+    context = contexts_take(self, *snapshot);
+    if (context == NULL) {
+        return NULL;
+    }
+    *snapshot = NULL;
+    if (PyContext_Enter(context) < 0) {
+        *snapshot = context;
+        return NULL;
+    }
+    return context;
+}
+
+/* Two references are ours and the thread's: a token or a greenlet may have
+ * kept it. */
+bool
+pyrsl_contexts_keep(pyrsl_contexts *self, PyObject *context)
+{
+    if (Py_REFCNT(context) != 2 || self->spare != NULL
+        || context_current() != context) {
+        return false;
+    }
+    self->spare = context;
+    self->inside = true;
+    return true;
+}
+
+void
+pyrsl_contexts_exit(pyrsl_contexts *self)
+{
+    self->inside = false;
+    if (PyContext_Exit(self->spare) < 0) {
+        /* An extension changed the thread's context behind our back. */
+        PyErr_WriteUnraisable(self->spare);
+        Py_CLEAR(self->spare);
+    }
+}
+
 #else
 
 int
@@ -148,8 +200,8 @@ pyrsl_contexts_is_now(const module_state *Py_UNUSED(st),
     return false;
 }
 
-PyObject *
-pyrsl_contexts_take(pyrsl_contexts *Py_UNUSED(self), PyObject *snapshot)
+static PyObject *
+contexts_take(pyrsl_contexts *Py_UNUSED(self), PyObject *snapshot)
 {
     return snapshot;
 }
@@ -158,6 +210,11 @@ void
 pyrsl_contexts_give(pyrsl_contexts *Py_UNUSED(self), PyObject *context)
 {
     Py_DECREF(context);
+}
+
+void
+pyrsl_contexts_exit(pyrsl_contexts *Py_UNUSED(self))
+{
 }
 
 #endif
@@ -169,7 +226,7 @@ pyrsl_contexts_borrow(pyrsl_contexts *self, const module_state *st,
     if (!st->contexts_known) {
         return PyContext_Copy(source);
     }
-    PyObject *context = pyrsl_contexts_take(self, Py_NewRef(source));
+    PyObject *context = contexts_take(self, Py_NewRef(source));
     if (context == NULL) {
         Py_DECREF(source);
     }
@@ -179,6 +236,7 @@ pyrsl_contexts_borrow(pyrsl_contexts *self, const module_state *st,
 void
 pyrsl_contexts_clear(pyrsl_contexts *self)
 {
+    pyrsl_contexts_leave(self);
     Py_CLEAR(self->snapshot);
     Py_CLEAR(self->spare);
 }

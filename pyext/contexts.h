@@ -7,6 +7,8 @@
  *          which nobody enters; each gets a copy of its own when it runs, or
  *          when somebody asks. So a hundred thousand pending callbacks are not
  *          a hundred thousand contexts for the garbage collector to look at.
+ *          A callback that leaves its context as it was leaves it to the next,
+ *          which need not enter it.
  * Thread:  any that holds the GIL. Free-threaded builds copy each time.
  * Memory:  pyrsl_contexts_clear() drops both; values live as long as they would
  *          with asyncio, or until the loop sleeps. */
@@ -20,6 +22,7 @@
 typedef struct pyrsl_contexts {
     PyObject *snapshot; /* never entered, never shown; or NULL */
     PyObject *spare;    /* that a callback ran in, ours alone; or NULL */
+    bool inside;        /* `spare` is entered */
 } pyrsl_contexts;
 
 /* At import: learn whether this Python's contexts are known well enough. -1
@@ -40,12 +43,27 @@ bool pyrsl_contexts_is_now(const module_state *st, PyObject *other);
 PyObject *pyrsl_contexts_borrow(pyrsl_contexts *self, const module_state *st,
                                 PyObject *source);
 
-/* A context to run in that holds what `snapshot` does. Adopts `snapshot`; NULL
- * with MemoryError. */
-PyObject *pyrsl_contexts_take(pyrsl_contexts *self, PyObject *snapshot);
-
-/* Takes back what pyrsl_contexts_take() gave. */
+/* Takes back what pyrsl_contexts_borrow() gave. */
 void pyrsl_contexts_give(pyrsl_contexts *self, PyObject *context);
+
+void pyrsl_contexts_exit(pyrsl_contexts *self); /* see leave() */
+
+/* Enter a context that holds what `*snapshot` does, or stay in it. Adopts the
+ * snapshot; gives a new reference, or NULL with an exception. */
+PyObject *pyrsl_contexts_enter(pyrsl_contexts *self, PyObject **snapshot);
+
+/* The callback that ran in `context` has ended well. True: it is kept, and
+ * stays entered for the next one; takes the reference. */
+bool pyrsl_contexts_keep(pyrsl_contexts *self, PyObject *context);
+
+/* Leave what is still entered: before anything but a callback that shares. */
+static inline void
+pyrsl_contexts_leave(pyrsl_contexts *self)
+{
+    if (self->inside) {
+        pyrsl_contexts_exit(self);
+    }
+}
 
 void pyrsl_contexts_clear(pyrsl_contexts *self);
 int pyrsl_contexts_traverse(pyrsl_contexts *self, visitproc visit, void *arg);

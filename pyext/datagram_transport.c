@@ -183,8 +183,8 @@ datagram_report(DatagramTransport *self, LoopObject *loop, PyObject *context,
     PyObject *callback = PyObject_GetAttr((PyObject *)self, callback_name);
     PyObject *handle = NULL, *result = NULL;
     if (callback != NULL) {
-        handle = pyrsl_handle_new(loop, self->st->HandleType, callback,
-                                  Py_NewRef(self->st->empty_tuple), context);
+        pyrsl_callback call = {.function = callback, .context = context};
+        handle = pyrsl_handle_new(loop, self->st->HandleType, &call);
         Py_DECREF(callback);
     }
     if (handle != NULL) {

@@ -7,7 +7,7 @@
 static void
 handle_slots_clear(HandleObject *self)
 {
-    Py_CLEAR(self->args);
+    pyrsl_handle_clear_args(self);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->cancelled);
     Py_CLEAR(self->context);
@@ -33,67 +33,11 @@ pyrsl_handle_traverse(HandleObject *self, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->repr);
     Py_VISIT(self->source_traceback);
+    const handle_tail *tail = pyrsl_handle_tail(self);
+    for (int i = 0; i < tail->count; i++) {
+        Py_VISIT(tail->args[i]);
+    }
     return 0;
-}
-
-/* Dead Handles are kept for the next call_soon(): it is the most frequent
- * allocation of a loop. The list is the loop thread's, so free-threaded builds,
- * where any thread may drop the last reference, do without. */
-#ifdef Py_GIL_DISABLED
-static HandleObject *
-handle_reuse(LoopObject *Py_UNUSED(loop))
-{
-    return NULL;
-}
-
-static bool
-handle_keep(LoopObject *Py_UNUSED(loop), HandleObject *Py_UNUSED(self))
-{
-    return false;
-}
-#else
-static HandleObject *
-handle_reuse(LoopObject *loop)
-{
-    HandleObject *self = loop->free_handles;
-    if (self == NULL) {
-        return NULL;
-    }
-    loop->free_handles = (HandleObject *)(void *)self->loop;
-    loop->free_handle_count--;
-    PyTypeObject *type = Py_TYPE(self);
-    (void)PyObject_Init((PyObject *)self, type);
-    Py_DECREF(type); /* the kept one's; the new object has its own */
-    return self;
-}
-
-/* On true the list has the object and its reference to the type. `loop` is
- * alive: `self` held a reference. */
-static bool
-handle_keep(LoopObject *loop, HandleObject *self)
-{
-    if (loop == NULL || loop->free_handle_count >= LOOP_FREE_HANDLES_MAX
-        || !Py_IS_TYPE(self, loop->st->HandleType)) {
-        return false;
-    }
-    self->loop = (PyObject *)(void *)loop->free_handles;
-    loop->free_handles = self;
-    loop->free_handle_count++;
-    return true;
-}
-#endif
-
-void
-pyrsl_handle_free_list_clear(LoopObject *loop)
-{
-    while (loop->free_handles != NULL) {
-        HandleObject *self = loop->free_handles;
-        PyTypeObject *type = Py_TYPE(self);
-        loop->free_handles = (HandleObject *)(void *)self->loop;
-        PyObject_GC_Del(self);
-        Py_DECREF(type);
-    }
-    loop->free_handle_count = 0;
 }
 
 void
@@ -104,8 +48,8 @@ pyrsl_handle_dealloc(HandleObject *self)
     PyObject_ClearWeakRefs((PyObject *)self);
     LoopObject *loop = (LoopObject *)self->loop;
     self->loop = NULL;
-    handle_slots_clear(self);
-    if (!handle_keep(loop, self)) {
+    if (!pyrsl_handle_keep(loop, self)) {
+        handle_slots_clear(self);
         PyObject_GC_Del(self);
         Py_DECREF(type);
     }
@@ -152,15 +96,14 @@ pyrsl_handle_cancel_locked(HandleObject *self)
     if (repr == NULL && PyErr_Occurred()) {
         return -1;
     }
-    PyObject *callback = self->callback;
-    PyObject *args = self->args;
     if (repr != NULL) {
         Py_XSETREF(self->repr, repr);
     }
-    self->callback = Py_NewRef(Py_None);
-    self->args = Py_NewRef(Py_None);
-    Py_XDECREF(callback);
-    Py_XDECREF(args);
+    Py_XSETREF(self->callback, Py_NewRef(Py_None));
+    pyrsl_handle_clear_args(self);
+    if (self->args == NULL) { /* no finalizer set it */
+        self->args = Py_NewRef(Py_None);
+    }
     return 0;
 }
 
@@ -369,81 +312,4 @@ pyrsl_handle_types(PyObject *module, module_state *st)
     return st->TimerHandleType == NULL
                ? -1
                : pyrsl_threadsafe_handle_type(module, st);
-}
-
-/* Not yet tracked by the garbage collector. */
-static PyObject *
-handle_make(LoopObject *loop, PyTypeObject *type, PyObject *callback,
-            PyObject *args, PyObject *context)
-{
-    bool shared = false;
-    context = context == NULL
-                  ? pyrsl_contexts_of_now(&loop->contexts, loop->st, &shared)
-                  : Py_NewRef(context);
-    if (context == NULL) {
-        Py_DECREF(args);
-        return NULL;
-    }
-    HandleObject *self =
-        type == loop->st->HandleType ? handle_reuse(loop) : NULL;
-    if (self == NULL) {
-        self = PyObject_GC_New(HandleObject, type);
-    }
-    if (self == NULL) {
-        Py_DECREF(args);
-        Py_DECREF(context);
-        return NULL;
-    }
-    self->args = args;
-    self->callback = Py_NewRef(callback);
-    self->cancelled = Py_NewRef(Py_False);
-    self->context = context;
-    *pyrsl_handle_shares(self) = shared;
-    self->loop = Py_NewRef(loop);
-    self->repr = Py_NewRef(Py_None);
-    self->source_traceback = NULL;
-#if PY_VERSION_HEX < 0x030C0000
-    self->weakreflist = NULL;
-#endif
-    if (type == loop->st->TimerHandleType) {
-        TimerHandleObject *timer = (TimerHandleObject *)self;
-        timer->scheduled = Py_NewRef(Py_False);
-        timer->when = NULL;
-        timer->place = TIMER_NOT_QUEUED;
-    } else if (type == loop->st->ThreadSafeHandleType) {
-        pyrsl_threadsafe_handle_init((ThreadSafeHandleObject *)self);
-    }
-    if (loop->debug) {
-        self->source_traceback = PyObject_CallNoArgs(loop->st->extract_stack);
-        if (self->source_traceback == NULL) {
-            Py_DECREF(self);
-            return NULL;
-        }
-    } else {
-        self->source_traceback = Py_NewRef(Py_None);
-    }
-    return (PyObject *)self;
-}
-
-PyObject *
-pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
-                 PyObject *args, PyObject *context)
-{
-    PyObject *self = handle_make(loop, type, callback, args, context);
-    if (self != NULL) {
-        PyObject_GC_Track(self);
-    }
-    return self;
-}
-
-PyObject *
-pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
-                        PyObject *callback, PyObject *args, PyObject *context)
-{
-#ifdef Py_GIL_DISABLED
-    /* See handle_run.c. */
-    return pyrsl_handle_new(loop, type, callback, args, context);
-#else
-    return handle_make(loop, type, callback, args, context);
-#endif
 }

@@ -28,9 +28,19 @@ typedef struct HandleObject {
 #endif
 } HandleObject;
 
+enum { HANDLE_ARGS_MAX = 2 };
+
+/* What ours have behind asyncio's slots, last in each type. */
+typedef struct handle_tail {
+    bool shares;   /* the context is a snapshot of others too (contexts.h) */
+    bool tracked;  /* the garbage collector knows the handle */
+    uint8_t count; /* arguments that are here; handle.args is NULL then */
+    PyObject *args[HANDLE_ARGS_MAX];
+} handle_tail;
+
 typedef struct PlainHandleObject {
     HandleObject handle;
-    uintptr_t shares; /* see pyrsl_handle_shares() */
+    handle_tail tail;
 } PlainHandleObject;
 
 /* Of call_soon_threadsafe(): it is its own message to the loop. */
@@ -43,7 +53,7 @@ typedef struct ThreadSafeHandleObject {
     atomic_ulong running;
 #endif
     rsl_msg msg; /* has a reference to the handle from push to take */
-    uintptr_t shares;
+    handle_tail tail;
 } ThreadSafeHandleObject;
 
 #define TIMER_NOT_QUEUED SIZE_MAX
@@ -54,25 +64,30 @@ typedef struct TimerHandleObject {
     PyObject *scheduled;
     PyObject *when;
     size_t place; /* [L] index in the heap, or TIMER_NOT_QUEUED */
-    uintptr_t shares;
+    handle_tail tail;
 } TimerHandleObject;
 
 /* Make the types; -1 with ImportError where asyncio's layout is unknown. */
 int pyrsl_handle_types(PyObject *module, module_state *st);
 
-/* A new Handle. `args` is taken (also on failure); `context` NULL means a copy
- * of the current one. In debug mode records where it was made. */
-PyObject *
-pyrsl_handle_new(LoopObject *loop, PyTypeObject *type, PyObject *callback,
-                 PyObject *args, PyObject *context);
+/* callback(*args), all borrowed; `context` NULL means a copy of the current. */
+typedef struct pyrsl_callback {
+    PyObject *function;
+    PyObject *const *args;
+    Py_ssize_t nargs;
+    PyObject *context;
+} pyrsl_callback;
+
+/* A new Handle. In debug mode records where it was made. */
+PyObject *pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
+                           const pyrsl_callback *callback);
 
 /* The same for a Handle that goes straight into the ready queue. As long as the
  * queue alone has it, the loop answers to the garbage collector for what it
  * refers to, and the collector has an object less to look at for each pending
  * callback. pyrsl_handle_leave_queue() ends that. */
-PyObject *
-pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
-                        PyObject *callback, PyObject *args, PyObject *context);
+PyObject *pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
+                                  const pyrsl_callback *callback);
 
 /* Takes the queue's reference to `handle`, which leaves it. */
 void pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle);
@@ -81,8 +96,17 @@ void pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle);
 int pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
                                  visitproc visit, void *arg);
 
-/* Free the Handles that the loop keeps for reuse. */
-void pyrsl_handle_free_list_clear(LoopObject *loop);
+/* Free the Handles that the loop keeps for reuse: all, or some of what it has
+ * beyond LOOP_FREE_HANDLES_KEPT. */
+void pyrsl_handle_lists_clear(LoopObject *loop);
+void pyrsl_handle_lists_trim(LoopObject *loop);
+
+/* Does nobody but the queue have it? Then nobody can cancel it while it runs,
+ * nor ask for its context. For Handles of ours. */
+bool pyrsl_handle_is_alone(PyObject *handle);
+
+/* Takes the queue's reference to a handle that is alone, and runs it. */
+int pyrsl_handle_run_alone(LoopObject *loop, PyObject *handle);
 
 /* Run it as asyncio.Handle._run() does. -1 only for SystemExit,
  * KeyboardInterrupt and what a failing exception handler raises. */
@@ -103,14 +127,25 @@ pyrsl_handle_is_ours(const module_state *st, PyObject *handle)
 
 /* --- For the types that build on HandleObject --- */
 
-/* Whether the context is a snapshot that other handles have too (contexts.h).
- * It is the last field of each of our types. */
-static inline uintptr_t *
-pyrsl_handle_shares(HandleObject *self)
+static inline handle_tail *
+pyrsl_handle_tail(HandleObject *self)
 {
     Py_ssize_t size = Py_TYPE(self)->tp_basicsize;
-    return (uintptr_t *)(void *)((char *)self + size - sizeof(uintptr_t));
+    return (handle_tail *)(void *)((char *)self + size - sizeof(handle_tail));
 }
+
+/* Drop the arguments. */
+void pyrsl_handle_clear_args(HandleObject *self);
+
+/* A dead Handle, untracked and without weak references, is kept for reuse:
+ * true, and the list has the object and its reference to the type. */
+bool pyrsl_handle_keep(LoopObject *loop, HandleObject *self);
+
+/* Takes the last reference to `self`, which nobody else can get hold of. */
+void pyrsl_handle_recycle(LoopObject *loop, HandleObject *self);
+
+/* Make the garbage collector look at it. */
+void pyrsl_handle_track(PyObject *handle);
 
 /* End the sharing: the handle gets a copy. -1 with MemoryError. */
 int pyrsl_handle_own_context(HandleObject *self);

@@ -27,8 +27,8 @@ pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle)
 {
     /* Somebody kept it, maybe in a cycle through its own callback. */
     if (Py_REFCNT(handle) > 1 && pyrsl_handle_is_ours(loop->st, handle)
-        && !PyObject_GC_IsTracked(handle)) {
-        PyObject_GC_Track(handle);
+        && !pyrsl_handle_tail((HandleObject *)handle)->tracked) {
+        pyrsl_handle_track(handle);
     }
     Py_DECREF(handle);
 }
@@ -38,7 +38,7 @@ pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
                              visitproc visit, void *arg)
 {
     if (!pyrsl_handle_is_ours(loop->st, handle)
-        || PyObject_GC_IsTracked(handle)) {
+        || pyrsl_handle_tail((HandleObject *)handle)->tracked) {
         Py_VISIT(handle);
         return 0;
     }
@@ -55,54 +55,22 @@ pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
 int
 pyrsl_handle_own_context(HandleObject *self)
 {
-    uintptr_t *shares = pyrsl_handle_shares(self);
-    if (*shares == 0) {
+    handle_tail *tail = pyrsl_handle_tail(self);
+    if (!tail->shares) {
         return 0;
     }
     PyObject *copy = PyContext_Copy(self->context);
     if (copy == NULL) {
         return -1;
     }
-    if (*shares != 0) { /* no finalizer did it meanwhile */
-        *shares = 0;
+    if (tail->shares) { /* no finalizer did it meanwhile */
+        tail->shares = false;
         Py_SETREF(self->context, copy);
     } else {
         Py_DECREF(copy);
     }
     return 0;
 }
-
-static PyObject *
-handle_get_context(PyObject *object, void *Py_UNUSED(closure))
-{
-    HandleObject *self = (HandleObject *)object;
-    if (pyrsl_handle_own_context(self) < 0) {
-        return NULL;
-    }
-    if (self->context == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "_context");
-        return NULL;
-    }
-    return Py_NewRef(self->context);
-}
-
-/* In front of asyncio's slot, which would show what is shared. */
-PyGetSetDef pyrsl_handle_getset[] = {
-    {"_context", handle_get_context, NULL, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-#if PY_VERSION_HEX >= 0x030C0000
-const char pyrsl_handle_get_context_doc[] =
-    PyDoc_STR("get_context($self, /)\n--\n\n"
-              "The context that the callback runs in.");
-
-PyObject *
-pyrsl_handle_get_context(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return handle_get_context(self, NULL);
-}
-#endif
 
 /* --- The run --- */
 
@@ -138,21 +106,6 @@ pyrsl_handle_failed(LoopObject *loop, PyObject *handle)
     return 0;
 }
 
-static PyObject *
-handle_call(PyObject *callback, PyObject *args, PyObject *context)
-{
-    if (PyContext_Enter(context) < 0) {
-        return NULL;
-    }
-    PyObject *result =
-        PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0),
-                            (size_t)PyTuple_GET_SIZE(args), NULL);
-    if (PyContext_Exit(context) < 0) {
-        Py_CLEAR(result);
-    }
-    return result;
-}
-
 int
 pyrsl_handle_run(LoopObject *loop, PyObject *object)
 {
@@ -164,70 +117,196 @@ pyrsl_handle_run(LoopObject *loop, PyObject *object)
     return pyrsl_handle_run_plain(loop, object);
 }
 
+/* What is called, with references of its own: cancel() drops the handle's. */
+typedef struct handle_target {
+    PyObject *callback;
+    PyObject *args; /* a tuple; or NULL, and they are in `stack` */
+    PyObject *stack[1 + HANDLE_ARGS_MAX]; /* the first place is the callee's */
+    size_t count;
+} handle_target;
+
 static bool
-handle_is_live(const HandleObject *self)
+handle_is_live(HandleObject *self)
 {
-    return self->cancelled == Py_False && PyTuple_CheckExact(self->args);
+    return self->cancelled == Py_False
+           && (pyrsl_handle_tail(self)->count > 0
+               || (self->args != NULL && PyTuple_CheckExact(self->args)));
 }
 
-/* Whoever else has the handle may ask for its context: it has one of its own
- * then. Else it runs in a borrowed one, and keeps that only if it fails, for
- * the report is made in the handle's context. */
-static int
-handle_run_sharing(LoopObject *loop, HandleObject *self)
+/* Borrows everything from `self`. */
+static inline void
+target_of(HandleObject *self, handle_target *target)
 {
-    PyObject *context = pyrsl_contexts_take(&loop->contexts, self->context);
-    if (context == NULL) {
-        return pyrsl_handle_failed(loop, (PyObject *)self);
+    const handle_tail *tail = pyrsl_handle_tail(self);
+    target->callback = self->callback;
+    target->args = self->args;
+    target->count = tail->count;
+    for (size_t i = 0; i < tail->count; i++) {
+        target->stack[1 + i] = tail->args[i];
     }
-    self->context = NULL;
-    *pyrsl_handle_shares(self) = 0;
-    PyObject *callback = Py_NewRef(self->callback);
-    PyObject *args = Py_NewRef(self->args);
-    PyObject *result = handle_call(callback, args, context);
-    Py_DECREF(callback);
-    Py_DECREF(args);
-    if (result == NULL) {
-        self->context = context;
-        return pyrsl_handle_failed(loop, (PyObject *)self);
+}
+
+static inline PyObject *
+target_call(handle_target *target)
+{
+    if (target->count > 0) {
+        return PyObject_Vectorcall(
+            target->callback, target->stack + 1,
+            target->count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
-    Py_DECREF(result);
-    pyrsl_contexts_give(&loop->contexts, context);
-    return 0;
+    return PyObject_Vectorcall(target->callback,
+                               &PyTuple_GET_ITEM(target->args, 0),
+                               (size_t)PyTuple_GET_SIZE(target->args), NULL);
+}
+
+static void
+target_keep(const handle_target *target)
+{
+    Py_INCREF(target->callback);
+    Py_XINCREF(target->args);
+    for (size_t i = 0; i < target->count; i++) {
+        Py_INCREF(target->stack[1 + i]);
+    }
+}
+
+static void
+target_drop(const handle_target *target)
+{
+    Py_DECREF(target->callback);
+    Py_XDECREF(target->args);
+    for (size_t i = 0; i < target->count; i++) {
+        Py_DECREF(target->stack[1 + i]);
+    }
+}
+
+static PyObject *
+target_call_in(handle_target *target, PyObject *context)
+{
+    if (PyContext_Enter(context) < 0) {
+        return NULL;
+    }
+    PyObject *result = target_call(target);
+    if (PyContext_Exit(context) < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
 }
 
 int
 pyrsl_handle_run_plain(LoopObject *loop, PyObject *object)
 {
     HandleObject *self = (HandleObject *)object;
-    if (*pyrsl_handle_shares(self) != 0) {
-        if (Py_REFCNT(object) == 1) {
-            return handle_is_live(self) ? handle_run_sharing(loop, self) : 0;
-        }
-        if (pyrsl_handle_own_context(self) < 0) {
-            return pyrsl_handle_failed(loop, object);
-        }
+    /* Whoever has the handle may ask for its context. */
+    if (pyrsl_handle_own_context(self) < 0) {
+        return pyrsl_handle_failed(loop, object);
     }
-    PyObject *callback, *args, *context;
+    handle_target target;
+    PyObject *context;
     bool live;
     Py_BEGIN_CRITICAL_SECTION(self);
     live = handle_is_live(self);
-    callback = Py_NewRef(self->callback);
-    args = Py_NewRef(self->args);
-    context = Py_NewRef(self->context);
-    Py_END_CRITICAL_SECTION();
-
-    int status = 0;
     if (live) {
-        PyObject *result = handle_call(callback, args, context);
+        target_of(self, &target);
+        target_keep(&target);
+        context = Py_NewRef(self->context);
+    }
+    Py_END_CRITICAL_SECTION();
+    if (!live) {
+        return 0;
+    }
+    int status = 0;
+    PyObject *result = target_call_in(&target, context);
+    if (result != NULL) {
+        Py_DECREF(result);
+    } else {
+        status = pyrsl_handle_failed(loop, object);
+    }
+    target_drop(&target);
+    Py_DECREF(context);
+    return status;
+}
+
+#ifdef Py_GIL_DISABLED
+bool
+pyrsl_handle_is_alone(PyObject *Py_UNUSED(object))
+{
+    return false;
+}
+
+int
+pyrsl_handle_run_alone(LoopObject *loop, PyObject *object)
+{
+    return pyrsl_handle_run(loop, object);
+}
+#else
+/* In a context that callbacks before and after it may be in as well. It is the
+ * handle's own only if the callback fails, for the report is made in it. */
+static int
+handle_run_sharing(LoopObject *loop, HandleObject *self)
+{
+    PyObject *context = pyrsl_contexts_enter(&loop->contexts, &self->context);
+    if (context == NULL) {
+        return pyrsl_handle_failed(loop, (PyObject *)self);
+    }
+    pyrsl_handle_tail(self)->shares = false;
+    handle_target target;
+    target_of(self, &target);
+    PyObject *result = target_call(&target);
+    if (result != NULL && pyrsl_contexts_keep(&loop->contexts, context)) {
+        Py_DECREF(result);
+        return 0;
+    }
+    if (PyContext_Exit(context) < 0) {
+        Py_CLEAR(result);
+    }
+    if (result == NULL) {
+        self->context = context;
+        return pyrsl_handle_failed(loop, (PyObject *)self);
+    }
+    Py_DECREF(context);
+    Py_DECREF(result);
+    return 0;
+}
+
+bool
+pyrsl_handle_is_alone(PyObject *object)
+{
+    const char *weak =
+        (const char *)object + Py_TYPE(object)->tp_weaklistoffset;
+    return Py_REFCNT(object) == 1
+           && *(PyObject *const *)(const void *)weak == NULL;
+}
+
+int
+pyrsl_handle_run_alone(LoopObject *loop, PyObject *object)
+{
+    HandleObject *self = (HandleObject *)object;
+    handle_tail *tail = pyrsl_handle_tail(self);
+    if (tail->tracked) { /* or gc.get_objects() would find it */
+        PyObject_GC_UnTrack(object);
+        tail->tracked = false;
+    }
+    int status = 0;
+    if (!handle_is_live(self)) {
+        /* nothing to run */
+    } else if (tail->shares) {
+        status = handle_run_sharing(loop, self);
+    } else {
+        handle_target target;
+        target_of(self, &target);
+        pyrsl_contexts_leave(&loop->contexts);
+        PyObject *result = target_call_in(&target, self->context);
         if (result != NULL) {
             Py_DECREF(result);
         } else {
             status = pyrsl_handle_failed(loop, object);
         }
     }
-    Py_DECREF(callback);
-    Py_DECREF(args);
-    Py_DECREF(context);
+    if (pyrsl_handle_is_alone(object)) {
+        pyrsl_handle_recycle(loop, self);
+    } else { /* a report kept it */
+        pyrsl_handle_leave_queue(loop, object);
+    }
     return status;
 }
+#endif

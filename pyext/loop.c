@@ -189,6 +189,7 @@ loop_close_native(LoopObject *self)
         Py_BEGIN_CRITICAL_SECTION(self);
         pyrsl_timers_clear(&self->timers);
         Py_END_CRITICAL_SECTION();
+        pyrsl_handle_lists_clear(self);
     }
     pyrsl_contexts_clear(&self->contexts);
 }
@@ -305,7 +306,7 @@ loop_dealloc(LoopObject *self)
         rsl_runtime_free(self->rt);
         self->rt = NULL;
     }
-    pyrsl_handle_free_list_clear(self);
+    pyrsl_handle_lists_clear(self);
     free(self->ready.ring);
     free(self->watches);
     free(self->waits.places);

@@ -31,7 +31,16 @@ typedef struct loop_watch {
     PyObject *object;
 } loop_watch;
 
-enum { LOOP_FREE_HANDLES_MAX = 1024 };
+/* Dead Handles of one type, for reuse: making one is the most frequent
+ * allocation of a loop, and each would bring the garbage collector's next run
+ * nearer. As many as were pending at once are kept while the loop is busy;
+ * whenever it sleeps some go, down to LOOP_FREE_HANDLES_KEPT. */
+typedef struct loop_free_handles {
+    struct HandleObject *first;
+    size_t count;
+} loop_free_handles;
+
+enum { LOOP_FREE_HANDLES_KEPT = 1024 };
 
 typedef struct LoopObject {
     PyObject_HEAD
@@ -55,8 +64,9 @@ typedef struct LoopObject {
 
     pyrsl_contexts contexts; /* for Handles; strangers under the GIL too */
     bool io_batch;           /* [L] the last poll found more than one event */
-    struct HandleObject *free_handles; /* [L] dead ones, for reuse */
-    unsigned free_handle_count;
+    loop_free_handles free_handles; /* under the GIL, as the next two */
+    loop_free_handles free_threadsafe;
+    loop_free_handles free_timers;
 
     PyObject *task_factory;    /* [L] None or a callable */
     PyObject *current_handle;  /* [L] in debug mode, what runs now */

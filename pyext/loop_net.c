@@ -205,8 +205,8 @@ pyrsl_loop_watch(LoopObject *self, int fd, unsigned bit, PyObject *object,
     if (method == NULL) {
         return -1;
     }
-    PyObject *handle = pyrsl_handle_new(self, self->st->HandleType, method,
-                                        Py_NewRef(self->st->empty_tuple), NULL);
+    pyrsl_callback callback = {.function = method};
+    PyObject *handle = pyrsl_handle_new(self, self->st->HandleType, &callback);
     Py_DECREF(method);
     return handle == NULL ? -1 : watch_add(self, fd, NULL, bit, handle);
 }
@@ -244,15 +244,8 @@ loop_add_watch(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (fd < 0) {
         return NULL;
     }
-    PyObject *rest = PyTuple_New(nargs - 2);
-    if (rest == NULL) {
-        return NULL;
-    }
-    for (Py_ssize_t i = 2; i < nargs; i++) {
-        PyTuple_SET_ITEM(rest, i - 2, Py_NewRef(args[i]));
-    }
-    PyObject *handle =
-        pyrsl_handle_new(self, self->st->HandleType, args[1], rest, NULL);
+    pyrsl_callback callback = {args[1], args + 2, nargs - 2, NULL};
+    PyObject *handle = pyrsl_handle_new(self, self->st->HandleType, &callback);
     if (handle == NULL
         || watch_add(self, fd, args[0], bit, Py_NewRef(handle)) < 0) {
         Py_XDECREF(handle);

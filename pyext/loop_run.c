@@ -120,6 +120,7 @@ loop_poll(LoopObject *self)
     if (self->ready.count == 0) {
         /* A loop that sleeps keeps nobody's values alive. */
         pyrsl_contexts_clear(&self->contexts);
+        pyrsl_handle_lists_trim(self);
     }
     rsl_runtime_drain(self->rt, &self->sink);
     if (loop_note_foreign_time(self) < 0) {
@@ -245,13 +246,18 @@ loop_run_call(LoopObject *self, PyObject *handle)
     return loop_run_foreign(self, handle);
 }
 
-/* Take over the queue's reference. */
+/* Takes `handle` out of the queue and runs it. */
 static int
 loop_run_queued(LoopObject *self, PyObject *handle)
 {
+    self->callbacks++;
+    if (!self->debug && pyrsl_handle_is_ours(self->st, handle)
+        && pyrsl_handle_is_alone(handle)) {
+        return pyrsl_handle_run_alone(self, handle);
+    }
+    pyrsl_contexts_leave(&self->contexts);
     int status = loop_run_call(self, handle);
     pyrsl_handle_leave_queue(self, handle);
-    self->callbacks++;
     return status;
 }
 
@@ -262,7 +268,10 @@ pyrsl_loop_run_newest(LoopObject *self)
     if (self->debug || !pyrsl_ready_newest_is_call(&self->ready)) {
         return 0;
     }
-    return loop_run_queued(self, pyrsl_ready_take_newest(&self->ready).u.ptr);
+    int status =
+        loop_run_queued(self, pyrsl_ready_take_newest(&self->ready).u.ptr);
+    pyrsl_contexts_leave(&self->contexts); /* the caller is in its own */
+    return status;
 }
 
 static int
@@ -298,10 +307,12 @@ static int
 loop_run_event(LoopObject *self, rsl_event event)
 {
     int status = 0;
+    if (rsl_tag_kind(event.tag) != RSL_EV_CALL) {
+        pyrsl_contexts_leave(&self->contexts);
+    }
     switch (rsl_tag_kind(event.tag)) {
     case RSL_EV_CALL:
-        status = loop_run_queued(self, event.u.ptr);
-        break;
+        return loop_run_queued(self, event.u.ptr);
     case RSL_EV_READABLE:
     case RSL_EV_DATA:
     case RSL_EV_EOF:
@@ -357,6 +368,7 @@ pyrsl_loop_turn(LoopObject *self)
         return -1;
     }
     int status = loop_run_ready(self);
+    pyrsl_contexts_leave(&self->contexts);
     self->turns++;
     /* Also after an exception: what was written before it must leave. */
     if (!rsl_runtime_is_forked(self->rt)) {

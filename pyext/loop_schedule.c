@@ -156,25 +156,14 @@ pyrsl_loop_queue(LoopObject *self, PyObject *handle)
 #endif
 }
 
-static PyObject *
-loop_tuple_of(PyObject *const *items, Py_ssize_t count)
-{
-    PyObject *tuple = PyTuple_New(count);
-    if (tuple == NULL) {
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyTuple_SET_ITEM(tuple, i, Py_NewRef(items[i]));
-    }
-    return tuple;
-}
-
 int
 pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
                      PyObject *context)
 {
-    PyObject *handle = pyrsl_handle_new_queued(
-        self, self->st->HandleType, callback, Py_NewRef(args), context);
+    pyrsl_callback call = {callback, &PyTuple_GET_ITEM(args, 0),
+                           PyTuple_GET_SIZE(args), context};
+    PyObject *handle =
+        pyrsl_handle_new_queued(self, self->st->HandleType, &call);
     return handle == NULL ? -1 : pyrsl_loop_queue(self, handle);
 }
 
@@ -232,17 +221,12 @@ loop_make_call(LoopObject *self, const pyrsl_params *params,
                < 0) {
         return NULL;
     }
-    PyObject *rest = call.nargs == 1
-                         ? Py_NewRef(self->st->empty_tuple)
-                         : loop_tuple_of(call.args + 1, call.nargs - 1);
-    if (rest == NULL) {
-        return NULL;
-    }
     PyTypeObject *type = params == &call_soon_params
                              ? self->st->HandleType
                              : self->st->ThreadSafeHandleType;
-    return pyrsl_handle_new_queued(self, type, call.args[0], rest,
-                                   call.context);
+    pyrsl_callback callback = {call.args[0], call.args + 1, call.nargs - 1,
+                               call.context};
+    return pyrsl_handle_new_queued(self, type, &callback);
 }
 
 PyDoc_STRVAR(loop_call_soon_doc,
@@ -299,15 +283,10 @@ loop_make_timer(LoopObject *self, PyObject *when, const pyrsl_call *call)
         Py_DECREF(when);
         return NULL;
     }
-    PyObject *rest = call->nargs == 2
-                         ? Py_NewRef(self->st->empty_tuple)
-                         : loop_tuple_of(call->args + 2, call->nargs - 2);
-    if (rest == NULL) {
-        Py_DECREF(when);
-        return NULL;
-    }
+    pyrsl_callback callback = {call->args[1], call->args + 2, call->nargs - 2,
+                               call->context};
     TimerHandleObject *timer = (TimerHandleObject *)pyrsl_handle_new(
-        self, self->st->TimerHandleType, call->args[1], rest, call->context);
+        self, self->st->TimerHandleType, &callback);
     if (timer == NULL) {
         Py_DECREF(when);
         return NULL;

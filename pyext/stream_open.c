@@ -161,8 +161,10 @@ begin_failed(LoopObject *loop, PyObject *callback, PyObject *args,
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *handle = NULL;
     if (args != NULL) {
-        handle = pyrsl_handle_new(loop, loop->st->HandleType, callback, args,
-                                  context);
+        pyrsl_callback call = {callback, &PyTuple_GET_ITEM(args, 0),
+                               PyTuple_GET_SIZE(args), context};
+        handle = pyrsl_handle_new(loop, loop->st->HandleType, &call);
+        Py_DECREF(args);
     }
     Py_XDECREF(context);
     if (handle == NULL) {

@@ -48,17 +48,16 @@ stream_defer_socket(StreamTransport *self, LoopObject *loop, PyObject *sock)
 {
     PyObject *method =
         PyObject_GetAttr((PyObject *)self, self->st->str_release_socket);
-    PyObject *args = PyTuple_Pack(1, sock == NULL ? Py_None : sock);
-    if (method != NULL && args != NULL) {
+    PyObject *args[] = {sock == NULL ? Py_None : sock};
+    if (method != NULL) {
+        pyrsl_callback callback = {method, args, 1, NULL};
         self->release_handle =
-            pyrsl_handle_new(loop, self->st->HandleType, method, args, NULL);
-        args = NULL;
+            pyrsl_handle_new(loop, self->st->HandleType, &callback);
     }
     if (self->release_handle == NULL) {
         PyErr_WriteUnraisable((PyObject *)self);
         Py_INCREF(self); /* the runtime still knows our address */
     }
-    Py_XDECREF(args);
     Py_XDECREF(method);
 }
 

@@ -195,6 +195,75 @@ def test_private_attributes_others_read_are_there(loop):
     assert isinstance(handle._context, contextvars.Context)
 
 
+def test_arguments_are_a_tuple_until_the_handle_is_cancelled(loop):
+    for count in range(5):
+        handle = loop.call_soon(nothing, *range(count))
+        assert handle._args == tuple(range(count))
+        assert handle._args is handle._args
+        handle.cancel()
+        assert handle._args is None
+
+
+def test_arguments_that_somebody_looked_at_arrive(loop):
+    seen = []
+    for count in range(5):
+        handle = loop.call_soon(lambda *args: seen.append(args), *range(count))
+        assert repr(handle) and len(handle._args) == count
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == [tuple(range(count)) for count in range(5)]
+
+
+def test_arguments_live_while_a_callback_cancels_its_handle(loop):
+    class Argument:
+        pass
+
+    handles = []
+    alive = []
+
+    def callback(first, second):
+        handles.pop().cancel()
+        gc.collect()
+        alive.extend([isinstance(first, Argument), isinstance(second, Argument)])
+
+    handles.append(loop.call_soon(callback, Argument(), Argument()))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert alive == [True, True]
+
+
+def test_handle_that_a_report_keeps_is_not_used_again(loop):
+    kept = []
+    loop.set_exception_handler(lambda loop, info: kept.append(info["handle"]))
+
+    def failing(number):
+        raise ValueError(number)
+
+    for number in range(3):
+        loop.call_soon(failing, number)
+        loop.call_later(0, failing, number)
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()
+    for _ in range(10):
+        loop.call_soon(nothing)
+    assert len({id(handle) for handle in kept}) == 6
+    assert sorted(handle._args for handle in kept) == [
+        (0,), (0,), (1,), (1,), (2,), (2,)]
+    assert {handle._callback for handle in kept} == {failing}
+
+
+def test_memory_of_a_burst_is_given_back(loop):
+    burst = 30_000
+    before = sys.getallocatedblocks()
+    for _ in range(burst):
+        loop.call_soon(nothing)
+        loop.call_soon_threadsafe(nothing)
+    for _ in range(30):     # a loop that sleeps gives some back each time
+        loop.call_later(0.0001, loop.stop)
+        loop.run_forever()
+    assert sys.getallocatedblocks() - before < burst / 4
+
+
 def test_source_traceback_exists_in_debug_mode_only(loop):
     assert not loop.call_soon(nothing)._source_traceback
     loop.set_debug(True)
