@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loop.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "args.h"
@@ -9,6 +10,10 @@
 #include "handle.h"
 #include "sock.h"
 #include "transport.h"
+
+/* What a spin takes at most. The answer of a client that sleeps on another
+ * core is back within this time; docs/benchmarks.md has the sweep. */
+enum { SPIN_US_DEFAULT = 30, SPIN_US_MAX = 10000 };
 
 /* --- The runtime behind it --- */
 
@@ -97,6 +102,27 @@ loop_takeover_choice(rsl_takeover *out)
     return 0;
 }
 
+/* Microseconds that a loop looks for input before it sleeps. */
+static int
+loop_spin_choice(int64_t *out_ns)
+{
+    const char *text = getenv("RSLOOP_C_SPIN_US");
+    char *end;
+    long us = SPIN_US_DEFAULT;
+    if (text != NULL && text[0] != '\0') {
+        us = strtol(text, &end, 10);
+        if (*end != '\0' || us < 0 || us > SPIN_US_MAX) {
+            PyErr_Format(PyExc_ValueError,
+                         "RSLOOP_C_SPIN_US must be a number from 0 to %d, "
+                         "not '%s'",
+                         SPIN_US_MAX, text);
+            return -1;
+        }
+    }
+    *out_ns = us * 1000;
+    return 0;
+}
+
 PyDoc_STRVAR(loop_open_runtime_doc,
 "_open_runtime($self, backend, /)\n--\n\n"
 "Open the native side. backend is None, 'auto', 'io_uring' or 'epoll'.\n\n"
@@ -115,7 +141,8 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
                   .conn_closed = pyrsl_stream_conn_closed},
     };
     if (pyrsl_loop_backend_choice(backend, &config.backend) < 0
-        || loop_takeover_choice(&config.takeover) < 0) {
+        || loop_takeover_choice(&config.takeover) < 0
+        || loop_spin_choice(&config.spin_ns) < 0) {
         return NULL;
     }
     rsl_err err = {0, NULL};

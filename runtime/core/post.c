@@ -22,6 +22,7 @@ rsl_runtime_mailbox_is_empty(const rsl_runtime *rt)
 void
 rsl_runtime_wake(rsl_runtime *rt)
 {
+    atomic_store(&rt->woken, true);
     rsl_mailbox_wake(&rt->mailbox);
 }
 

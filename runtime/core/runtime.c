@@ -17,6 +17,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
 {
     rt->hooks = config->hooks;
     rt->takeover = config->takeover;
+    rt->spin.limit_ns = config->spin_ns;
     rt->fork_generation = rsl_fork_generation();
     rsl_token_init(&rt->token);
     rsl_id_table_init(&rt->conns);
@@ -27,6 +28,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
     rt->post_sink.emit = rsl_post_sink_emit;
     rt->flush_sink = &rt->post_sink;
     atomic_init(&rt->busy_since_ns, 0);
+    atomic_init(&rt->woken, false);
     atomic_init(&rt->stopping, false);
     atomic_init(&rt->sticky, false);
     atomic_init(&rt->stolen_bytes_queued, 0);

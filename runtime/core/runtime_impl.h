@@ -17,6 +17,7 @@
 
 #include "base/id_table.h"
 #include "base/list.h"
+#include "core/spin.h"
 #include "core/token.h"
 #include "io/backend.h"
 
@@ -51,11 +52,14 @@ struct rsl_runtime {
                              * flush or collect, else post_sink */
     rsl_sink post_sink;   /* [L] keeps events for the next drain */
 
+    rsl_spin spin;        /* [L] core/spin.c's */
     bool has_token;       /* [L] the loop thread holds it */
     bool in_run;          /* [L] between enter and leave */
     bool closed;          /* [L] after rsl_runtime_close() */
     uint64_t drains;      /* [L] how many there were */
     unsigned drained;     /* [L] events that the last drain emitted */
+    atomic_bool woken;    /* [A] somebody wants the loop thread to look
+                                * around, and not to sleep before it has */
     atomic_bool stopping; /* [A] leave() waits: steal() returns before
                                 * its next conn */
     atomic_bool sticky;   /* [A] the runtime thread stole at its last

@@ -85,8 +85,12 @@ turn_deliver(rsl_runtime *rt, rsl_msg *msg, rsl_sink *sink)
 void
 rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
 {
-    rsl_msg *msg = rsl_mailbox_take(&rt->mailbox);
+    rsl_msg *msg;
 
+    if (atomic_load(&rt->woken)) {
+        atomic_store(&rt->woken, false); /* this is the look around */
+    }
+    msg = rsl_mailbox_take(&rt->mailbox);
     rt->drained = 0;
     rt->drains++;
     while (msg != NULL) {
@@ -139,6 +143,21 @@ rsl_runtime_acquire(rsl_runtime *rt, rsl_sink *sink)
     return RSL_OK;
 }
 
+/* Pairs with rsl_runtime_wake(): `asleep` is set, then `woken` read; there it
+ * is the other way round. */
+static bool
+turn_park(rsl_runtime *rt)
+{
+    if (!rsl_mailbox_park(&rt->mailbox)) {
+        return false;
+    }
+    if (!atomic_load(&rt->woken)) {
+        return true;
+    }
+    rsl_mailbox_unpark(&rt->mailbox);
+    return false;
+}
+
 rsl_status
 rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
 {
@@ -149,14 +168,19 @@ rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
     if (!rsl_list_is_empty(&rt->dirty)) {
         timeout_ns = 0; /* output is still to be sent */
     }
-    parked = timeout_ns != 0 && rsl_mailbox_park(&rt->mailbox);
-    if (!parked) {
-        timeout_ns = 0;
-    } else {
+    if (timeout_ns != 0) {
         atomic_store(&rt->busy_since_ns, 0);
+    }
+    parked =
+        timeout_ns != 0 && !rsl_spin_finds(rt, timeout_ns) && turn_park(rt);
+    if (parked) {
+        rsl_spin_sleeps(&rt->spin);
+    } else {
+        timeout_ns = 0;
     }
     status = rt->backend->ops->wait(rt->backend, timeout_ns, err);
     if (parked) {
+        rsl_spin_woke(&rt->spin);
         rsl_mailbox_unpark(&rt->mailbox);
     }
     atomic_fetch_add_explicit(&rt->polls, 1, memory_order_relaxed);
@@ -205,7 +229,7 @@ rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
     /* Counts of earlier wakes. After the announcement this would swallow the
      * wake that is meant for this sleep. EAGAIN: there were none. */
     (void)!read(wake.fd, &count, sizeof count);
-    if (!rsl_mailbox_park(&rt->mailbox)) {
+    if (!turn_park(rt)) {
         return RSL_OK;
     }
     atomic_store(&rt->busy_since_ns, 0);

@@ -41,6 +41,10 @@ typedef struct rsl_backend_ops {
     rsl_status (*wait)(rsl_backend *backend, int64_t timeout_ns, rsl_err *err);
     void (*collect)(rsl_backend *backend, rsl_sink *sink);
 
+    /* [T] Without sleeping: whether a wait would not sleep either. Submits
+     * what is prepared. */
+    bool (*peek)(rsl_backend *backend);
+
     /* [T], runtime thread: read what is readable, at most `budget` bytes in
      * all, emitting DATA (one rsl_chunk_new() each), EOF and READ_ERROR.
      * Ignores listeners, watches and write readiness. Before each conn it asks

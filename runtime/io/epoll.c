@@ -134,6 +134,9 @@ epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     bool has_kept = backend->stealer.once_count > 0;
     int count;
 
+    if (backend->ready_count > 0) {
+        return RSL_OK; /* found by epoll_peek() */
+    }
     if (timeout_ns == 0 && epoll_may_skip(backend)) {
         return RSL_OK;
     }
@@ -146,6 +149,24 @@ epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
         return RSL_OS;
     }
     return RSL_OK;
+}
+
+static bool
+epoll_peek(rsl_backend *base)
+{
+    epoll_backend *backend = epoll_of(base);
+    int count;
+
+    if (backend->stealer.once_count > 0) {
+        return true;
+    }
+    count = epoll_wait_ms(backend, 0);
+    if (count <= 0) { /* an error is for the wait to meet */
+        return false;
+    }
+    backend->ready_count = count;
+    backend->quiet_polls = 0;
+    return true;
 }
 
 /* Make the set hold `fd` for `bits`, whatever happened to it. RSL_OS: errno. */
@@ -417,6 +438,7 @@ static const rsl_backend_ops epoll_ops = {
     .detach = epoll_detach,
     .wait = epoll_wait_op,
     .collect = epoll_collect,
+    .peek = epoll_peek,
     .steal = epoll_steal,
     .conn_add = epoll_conn_add,
     .conn_remove = epoll_conn_remove,

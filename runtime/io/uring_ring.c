@@ -231,6 +231,29 @@ uring_wait(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     return uring_poll(backend, timeout_ns, err);
 }
 
+static bool
+uring_peek(rsl_backend *base)
+{
+    uring_backend *backend = uring_of(base);
+    const struct io_uring_sq *sq = &backend->ring.sq;
+    const uint32_t due = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+    rsl_err err;
+
+    if (backend->stash.count > 0 || !uring_arm(backend)) {
+        return true;
+    }
+    if (sq->sqe_tail != IO_URING_READ_ONCE(*sq->khead)) {
+        (void)uring_poll(backend, 0, &err); /* the wait meets the error too */
+    }
+    if ((IO_URING_READ_ONCE(*sq->kflags) & due) != 0) {
+        return true;
+    }
+    /* Sends that have all succeeded are no news: a wait sleeps over them. */
+    return io_uring_cq_ready(&backend->ring) > 0
+           && (backend->batch.outstanding == 0
+               || !uring_batch_is_sent(backend));
+}
+
 static size_t
 uring_steal(rsl_backend *base, size_t budget, rsl_sink *sink)
 {
@@ -307,6 +330,7 @@ static const rsl_backend_ops uring_ops = {
     .detach = uring_detach,
     .wait = uring_wait,
     .collect = uring_collect,
+    .peek = uring_peek,
     .steal = uring_steal,
     .conn_add = uring_conn_add,
     .conn_remove = uring_conn_remove,

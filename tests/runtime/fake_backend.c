@@ -112,6 +112,23 @@ fake_wait(rsl_backend *backend, int64_t timeout_ns, rsl_err *err)
     return RSL_OK;
 }
 
+static bool
+fake_peek(rsl_backend *backend)
+{
+    fake_backend *fake = (fake_backend *)backend;
+    bool found;
+
+    assert(backend->rt->has_token);
+    if (fake->peek_hook != NULL) {
+        fake->peek_hook(fake->peek_arg);
+    }
+    pthread_mutex_lock(&fake->lock);
+    fake->peeks++;
+    found = fake_has_event(fake);
+    pthread_mutex_unlock(&fake->lock);
+    return found;
+}
+
 static void
 fake_collect(rsl_backend *backend, rsl_sink *sink)
 {
@@ -395,6 +412,7 @@ static const rsl_backend_ops fake_ops = {
     .detach = fake_detach,
     .wait = fake_wait,
     .collect = fake_collect,
+    .peek = fake_peek,
     .steal = fake_steal,
     .conn_add = fake_conn_add,
     .conn_remove = fake_conn_remove,

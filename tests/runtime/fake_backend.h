@@ -58,6 +58,9 @@ void fake_use_completions(fake_backend *fake);
 /* Called by steal, token held, before each conn that it would read. */
 void fake_during_steal(fake_backend *fake, void (*hook)(void *arg), void *arg);
 
+/* Called by peek, token held, before it looks. */
+void fake_during_peek(fake_backend *fake, void (*hook)(void *arg), void *arg);
+
 /* --- Streams --- */
 
 /* Open a conn over a real socket pair, which only carries the closing: its
@@ -86,6 +89,9 @@ void fake_feed_fd(fake_backend *fake, rsl_listener *listener, int fd);
 
 /* Time-out of the last wait. */
 int64_t fake_waited_ns(const fake_backend *fake);
+
+/* Calls of peek. */
+unsigned fake_peeks(const fake_backend *fake);
 
 /* Calls of `op`. */
 unsigned fake_calls(const fake_backend *fake, fake_op op);

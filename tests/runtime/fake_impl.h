@@ -47,9 +47,12 @@ struct fake_backend {
     size_t most;
     uint64_t random;
     bool completions;
+    unsigned peeks;
     int64_t waited_ns;
     void (*steal_hook)(void *arg);
     void *steal_arg;
+    void (*peek_hook)(void *arg);
+    void *peek_arg;
 };
 
 /* The slot of this conn or listener, or a free one for NULL. */

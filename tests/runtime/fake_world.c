@@ -72,6 +72,13 @@ fake_during_steal(fake_backend *fake, void (*hook)(void *arg), void *arg)
     fake->steal_arg = arg;
 }
 
+void
+fake_during_peek(fake_backend *fake, void (*hook)(void *arg), void *arg)
+{
+    fake->peek_hook = hook;
+    fake->peek_arg = arg;
+}
+
 rsl_conn *
 fake_conn(rsl_runtime *rt, void *owner, int *peer)
 {
@@ -186,6 +193,12 @@ int64_t
 fake_waited_ns(const fake_backend *fake)
 {
     return fake->waited_ns;
+}
+
+unsigned
+fake_peeks(const fake_backend *fake)
+{
+    return fake->peeks;
 }
 
 unsigned

@@ -38,6 +38,7 @@ typedef struct rsl_hooks {
 typedef struct rsl_config {
     rsl_backend_kind backend;
     rsl_takeover takeover;
+    int64_t spin_ns; /* how long at most a wait looks before it sleeps */
     rsl_hooks hooks;
 } rsl_config;
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spin.h - looking again for a moment before going to sleep.
+ *
+ * Role:    decides whether that is worth its time, and does it. A sleep costs
+ *          two context switches here and an interrupt of this core there, by
+ *          whoever ends it. A look that finds something saves them, one in
+ *          vain costs what it took. The balance of both is kept, and while it
+ *          is too low nobody looks: spinning takes about as much CPU as the
+ *          sleeps that it replaces, whatever the traffic is like.
+ * Thread:  loop thread, token held; needs no GIL.
+ * Memory:  a value inside rsl_runtime. */
+#ifndef RSL_CORE_SPIN_H
+#define RSL_CORE_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct rsl_runtime rsl_runtime;
+
+typedef struct rsl_spin {
+    int64_t limit_ns;   /* [K] of one look; 0: never */
+    int64_t balance_ns; /* [L] what looks have saved, less what they cost */
+    int64_t slept_ns;   /* [L] when the last sleep began */
+} rsl_spin;
+
+/* Look whether a wait of `timeout_ns` would end at once, for a moment if that
+ * is worth it. */
+bool rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns);
+
+/* Around each sleep. */
+void rsl_spin_sleeps(rsl_spin *spin);
+void rsl_spin_woke(rsl_spin *spin);
+
+#endif
