@@ -19,7 +19,8 @@
 
 #define ANSWER_LATE_NS UINT64_C(200000000) /* a datagram is taken for lost */
 
-/* Open loop: request k is due at origin + k / rate, on connection k mod conns. */
+/* Open loop: request k is due at origin + k / rate, on connection k mod
+ * conns. */
 static uint64_t rate_origin_ns;
 static uint64_t rate_issued;
 

@@ -132,8 +132,9 @@ typedef struct uring_backend {
     rsl_watch_table watches; /* [L] */
 
     bool unreaped;       /* [T] see above */
-    bool steal_wanted;   /* [T] steal() has found no set */
-    int steal_epfd;      /* [T] -1 until then */
+    bool steal_wanted;   /* [T] steal() has found no set, or not a whole one */
+    bool steal_lacks;    /* [T] conns have come that the set does not have */
+    int steal_epfd;      /* [T] -1 until it was wanted */
     rsl_stealer stealer; /* [T] */
 } uring_backend;
 
@@ -196,8 +197,8 @@ void uring_cancel_for_close(uring_backend *backend, const uint64_t *data,
                             unsigned count);
 /* [T] Forget what the ring that is gone had, and want it again. */
 void uring_want_all(uring_backend *backend);
-/* [T] Make the runtime thread's epoll set if it has asked for one. */
-void uring_open_steal_set(uring_backend *backend);
+/* [T] Make the runtime thread's epoll set, or complete it, if it has asked. */
+void uring_fill_steal_set(uring_backend *backend);
 
 /* uring_dgram.c */
 void uring_want_dgram(uring_backend *backend, rsl_dgram *dgram);

@@ -310,21 +310,29 @@ cancel_now(uring_backend *backend, const uint64_t *data, unsigned count)
     }
 }
 
+/* It joins the runtime thread's set when that thread next asks: most that are
+ * gone soon never do, which saves them two system calls. */
 rsl_status
 uring_conn_add(rsl_backend *base, rsl_conn *conn)
 {
-    uring_backend *backend = uring_of(base);
+    (void)conn;
+    uring_of(base)->steal_lacks = true;
+    return RSL_OK;
+}
+
+static void
+steal_set_add(uring_backend *backend, rsl_conn *conn)
+{
     struct epoll_event event = {
         .events = EPOLLIN,
         .data.u64 = rsl_tag(RSL_EV_READABLE, conn->id),
     };
 
-    if (backend->steal_epfd >= 0
+    if ((conn->io_flags & URING_IN_STEAL_SET) == 0
         && epoll_ctl(backend->steal_epfd, EPOLL_CTL_ADD, conn->fd, &event)
                == 0) {
         conn->io_flags |= URING_IN_STEAL_SET;
     } /* without it only the loop thread reads this conn */
-    return RSL_OK;
 }
 
 void
@@ -415,7 +423,7 @@ uring_listener_remove(rsl_backend *base, rsl_listener *listener)
 }
 
 void
-uring_open_steal_set(uring_backend *backend)
+uring_fill_steal_set(uring_backend *backend)
 {
     rsl_runtime *rt = backend->base.rt;
 
@@ -423,12 +431,18 @@ uring_open_steal_set(uring_backend *backend)
         return;
     }
     backend->steal_wanted = false;
-    backend->steal_epfd = epoll_create1(EPOLL_CLOEXEC);
-    for (uint32_t i = 0; i < rt->conns.cap && backend->steal_epfd >= 0; i++) {
+    if (backend->steal_epfd < 0) {
+        backend->steal_epfd = epoll_create1(EPOLL_CLOEXEC);
+    }
+    if (backend->steal_epfd < 0) {
+        return; /* out of descriptors: it asks again */
+    }
+    backend->steal_lacks = false;
+    for (uint32_t i = 0; i < rt->conns.cap; i++) {
         rsl_conn *conn = rsl_id_table_at(&rt->conns, i);
 
         if (conn != NULL) {
-            (void)uring_conn_add(&backend->base, conn); /* never fails */
+            steal_set_add(backend, conn);
         }
     }
 }

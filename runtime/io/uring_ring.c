@@ -214,7 +214,7 @@ uring_wait(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     uring_backend *backend = uring_of(base);
     rsl_status status;
 
-    uring_open_steal_set(backend);
+    uring_fill_steal_set(backend);
     /* What an older ring has completed is collected before anything is armed
      * on this one: it would be taken for the end of what is armed here, which
      * would be armed twice, and cancelled once. */
@@ -262,8 +262,10 @@ uring_steal(rsl_backend *base, size_t budget, rsl_sink *sink)
     if (backend->unreaped) {
         return 0;
     }
+    if (backend->steal_epfd < 0 || backend->steal_lacks) {
+        backend->steal_wanted = true; /* the loop thread makes and fills it */
+    }
     if (backend->steal_epfd < 0) {
-        backend->steal_wanted = true; /* the loop thread makes it */
         return 0;
     }
     return rsl_steal_from(&backend->stealer, base->rt, backend->steal_epfd,
