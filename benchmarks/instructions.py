@@ -10,7 +10,12 @@ So two loops can be compared, or two commits:
     python -m benchmarks.instructions --against before.json    # the other
 
 The second ends with status 1 if a path has grown by more than --limit;
-`python -m benchmarks.regression A B` builds two commits and does both."""
+`python -m benchmarks.regression A B` builds two commits and does both.
+
+    python -m benchmarks.instructions --by-object --paths task_step,gather
+
+says as well whose instructions they are: the interpreter's, _asyncio's, the
+loop's own."""
 
 from __future__ import annotations
 
@@ -21,12 +26,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import tools
+from . import objects, tools
 from .cell import ROOT, CellError
 from .loops import LOOPS
 
@@ -38,6 +44,7 @@ SERVED: dict[str, dict[str, Any]] = {
     "protocol": {},
     "udp": {"udp": 1},
     "accept": {"mode": "connect", "conns": 16, "size": 1},
+    "http": {"conns": 16},
 }
 
 
@@ -47,6 +54,7 @@ class HotPath:
     target: str  # a body, or one of SERVED
     few: int
     many: int
+    default: bool = True
 
     @property
     def served(self) -> bool:
@@ -63,12 +71,16 @@ PATHS = {
         HotPath("task_step", "tasks", 1_000, 4_000),
         HotPath("future", "futures", 1_000, 4_000),
         HotPath("gather", "gather", 100, 500),
+        HotPath("executor", "executor", 200, 1_200, default=False),
         HotPath("streams_message", "tcp_streams", 200, 2_200),
         HotPath("echo_message", "protocol", 200, 2_200),
         HotPath("udp_message", "udp", 200, 2_200),
         HotPath("connection", "accept", 200, 1_200),
+        HotPath("http_request", "http", 200, 2_200, default=False),
     )
 }
+DEFAULT_PATHS = ",".join(path.name for path in PATHS.values() if path.default)
+OBJECTS_SHOWN = 0.005  # of a cost: what has less is summed up
 
 
 def _valgrind(job: dict[str, Any], out: Path) -> list[str]:
@@ -83,12 +95,15 @@ def _valgrind(job: dict[str, Any], out: Path) -> list[str]:
     ]
 
 
-def parse_total(text: str) -> int:
-    """Of a callgrind.out file."""
+def parse_objects(text: str) -> Counter[str]:
+    """Of a callgrind.out file: the instructions by shared object."""
     found = re.search(r"^(?:totals|summary): (\d+)", text, re.M)
     if found is None:
         raise CellError("callgrind left no total")
-    return int(found[1])
+    costs = objects.self_costs(text)
+    if costs.total() != int(found[1]):
+        raise CellError("callgrind's parts are not its total")
+    return costs
 
 
 def _serve(
@@ -101,11 +116,15 @@ def _serve(
     port = json.loads(line)["address"]
     options = {"port": port, "messages": number, "warmup": 0}
     options |= SERVED[path.target]
-    tools.run_client(client, options, TIMEOUT_SECONDS, None)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        if path.target == "http":
+            options |= tools.http_files(Path(folder), port)
+        tools.run_client(client, options, TIMEOUT_SECONDS, None)
 
 
-def count(path: HotPath, loop: str, number: int, client: Path | None) -> int:
-    """Instructions of a whole process that does `number` operations."""
+def count(path: HotPath, loop: str, number: int, client: Path | None) -> Counter[str]:
+    """Instructions of a whole process that does `number` operations, by shared
+    object."""
     job = {"loop": loop, "target": path.target, "number": number}
     environment = dict(os.environ, PYTHONHASHSEED="0", **LOOPS[loop].env)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -129,13 +148,15 @@ def count(path: HotPath, loop: str, number: int, client: Path | None) -> int:
                 process.kill()
         if process.returncode != 0:
             raise CellError(stderr.strip().splitlines()[-1][-200:])
-        return parse_total(out.read_text())
+        return parse_objects(out.read_text())
 
 
-def per_operation(path: HotPath, loop: str, client: Path | None) -> float:
+def per_operation(path: HotPath, loop: str, client: Path | None) -> dict[str, float]:
+    """By shared object."""
     few = count(path, loop, path.few, client)
     many = count(path, loop, path.many, client)
-    return (many - few) / (path.many - path.few)
+    number = path.many - path.few
+    return {name: (many[name] - few[name]) / number for name in many}
 
 
 def grown(
@@ -164,11 +185,40 @@ def table(costs: dict[str, dict[str, float]], loops: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def object_table(
+    name: str, costs: dict[str, dict[str, float]], loops: Sequence[str]
+) -> str:
+    """Whose the instructions of one path are; `costs` by loop, then object."""
+    shown = sorted(
+        {
+            part
+            for row in costs.values()
+            for part, cost in row.items()
+            if cost > OBJECTS_SHOWN * sum(row.values())
+        },
+        key=lambda part: -max(row.get(part, 0) for row in costs.values()),
+    )
+    lines = [
+        f"| {name} by object | {' | '.join(loops)} |",
+        "|---" * len(loops) + "|---|",
+    ]
+    for part in [*shown, "others"]:
+        cells = []
+        for loop in loops:
+            row, total = costs.get(loop, {}), sum(costs.get(loop, {}).values())
+            left = sum(cost for one, cost in row.items() if one not in shown)
+            cost = left if part == "others" else row.get(part, 0)
+            cells.append(f"{cost:,.0f} ({cost / total:.0%})" if total else "failed")
+        lines.append(f"| {part} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions")
     add = parser.add_argument
     add("--loops", default="rsloop_c:epoll,uvloop")
-    add("--paths", default=",".join(PATHS))
+    add("--paths", default=DEFAULT_PATHS, help=", ".join(PATHS))
+    add("--by-object", action="store_true", help="whose the instructions are")
     add("--json", type=Path, help="write the counts there")
     add("--against", type=Path, help="counts that --json wrote before")
     add("--limit", type=float, default=GROWTH_LIMIT, help="growth allowed")
@@ -184,16 +234,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     served = any(PATHS[name].served for name in args.paths)
     client = tools.build_client() if served else None
     costs: dict[str, dict[str, float]] = {}
+    parts: dict[str, dict[str, dict[str, float]]] = {}
     failed = False
     for name in args.paths:
         row = costs.setdefault(name, {})
         for loop in args.loops:
             try:
-                row[loop] = per_operation(PATHS[name], loop, client)
+                part = per_operation(PATHS[name], loop, client)
+                parts.setdefault(name, {})[loop] = part
+                row[loop] = sum(part.values())
             except (CellError, tools.ToolError, OSError) as exc:
                 print(f"{name} on {loop}: {exc}", file=sys.stderr)
                 failed = True
     print(table(costs, args.loops))
+    if args.by_object:
+        for name, by_loop in parts.items():
+            print("\n" + object_table(name, by_loop, args.loops))
     if args.json:
         args.json.write_text(json.dumps(costs, indent=1) + "\n")
     if args.against:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .bodies import BODIES
 from .loops import LOOPS, make_loop
-from .servers import HOST, Echo
+from .servers import HOST, Echo, http
 
 LAST_WORDS_SECONDS = 0.5
 
@@ -77,6 +77,16 @@ def echo_and_close(loop: asyncio.AbstractEventLoop, number: int) -> None:
     loop.run_forever()
 
 
+def answer_http(loop: asyncio.AbstractEventLoop, number: int) -> None:
+    """uvicorn, as in the row of this name, until it has answered so many: and
+    one by which the client learns how long an answer is."""
+    address = loop.run_until_complete(
+        http(loop, {"requests": number + 1, "ended": loop.stop})
+    )
+    print(json.dumps({"address": address}), flush=True)
+    loop.run_forever()
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     loop = make_loop(LOOPS[job["loop"]])
@@ -87,6 +97,8 @@ def main() -> None:
         echo_and_close(loop, job["number"])
     elif job["target"] == "udp":
         echo_datagrams(loop, job["number"])
+    elif job["target"] == "http":
+        answer_http(loop, job["number"])
     else:
         loop.run_until_complete(BODIES[job["target"]](loop, job["number"]))
 

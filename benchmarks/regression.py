@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .cell import ROOT
-from .instructions import GROWTH_LIMIT, PATHS, grown
+from .instructions import DEFAULT_PATHS, GROWTH_LIMIT, grown
 
 LOOP_NAMES = "rsloop_c:epoll,rsloop_c:io_uring"
 
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("before", help="a commit")
     add("after", nargs="?", default=".", help='a commit; default ".", the tree')
     add("--loops", default=LOOP_NAMES)
-    add("--paths", default=",".join(PATHS))
+    add("--paths", default=DEFAULT_PATHS)
     add("--limit", type=float, default=GROWTH_LIMIT, help="growth allowed")
     args = parser.parse_args(argv)
     counted: list[Costs] = []

@@ -187,7 +187,8 @@ async def idle(loop: Loop, _params: Params) -> int:
     return _port(await loop.create_server(Idle, HOST, 0, backlog=BACKLOG))
 
 
-async def http(loop: Loop, _params: Params) -> int:
+async def http(loop: Loop, params: Params) -> int:
+    """`requests`: uvicorn ends after so many, and then calls `ended`."""
     import uvicorn
 
     start = {
@@ -211,12 +212,15 @@ async def http(loop: Loop, _params: Params) -> int:
         lifespan="off",
         access_log=False,
         log_level="critical",
+        limit_max_requests=params.get("requests"),
     )
     listener = config.bind_socket()
     port = int(listener.getsockname()[1])  # a loop may detach the socket
     server = uvicorn.Server(config)
     task = loop.create_task(server.serve(sockets=[listener]))
     _kept.append(task)
+    if ended := params.get("ended"):
+        task.add_done_callback(lambda _: ended())
     while not server.started:
         if task.done():
             await task

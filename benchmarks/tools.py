@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +20,9 @@ SOURCES = ("client.c", "client_modes.c", "client_tls.c")
 HEADERS = ("client.h", "client_histogram.h")
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 TLS_FLAGS = ("-DCLIENT_TLS", "-lssl", "-lcrypto")
+
+
+HTTP_SECONDS = 60.0  # under valgrind
 
 
 class ToolError(Exception):
@@ -139,6 +143,30 @@ def websocket_files(folder: Path, size: int) -> dict[str, Any]:
         "request": folder / "frame",
         "response": size + 4,
     }
+
+
+def http_files(folder: Path, port: int) -> dict[str, Any]:
+    """A request for the client, and how long the answer to one is."""
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    (folder / "request").write_bytes(request)
+    with socket.create_connection(("127.0.0.1", port), HTTP_SECONDS) as connection:
+        connection.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += _received(connection)
+        head, _, _ = answer.partition(b"\r\n\r\n")
+        found = re.search(rb"content-length: (\d+)", head.lower())
+        length = len(head) + 4 + int(found[1] if found else 0)
+        while len(answer) < length:
+            answer += _received(connection)
+    return {"request": folder / "request", "response": length}
+
+
+def _received(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ToolError("the HTTP server closed the connection")
+    return data
 
 
 _UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}

@@ -23,7 +23,6 @@ from benchmarks import (  # noqa: E402
     chart,
     instructions,
     machine,
-    regression,
     report,
     schedule,
     stats,
@@ -300,38 +299,6 @@ def test_websocket_frame_is_what_the_protocol_says(tmp_path):
     assert frame[:4] == b"\x82\xfe\x04\x00"
     assert len(frame) == 8 + 1024
     assert files["response"] == 4 + 1024
-
-
-def test_callgrind_total_and_growth():
-    assert instructions.parse_total("version: 1\nsummary: 12345\n") == 12345
-    before = {"call_soon": {"uvloop": 100.0, "asyncio": 100.0}}
-    after = {"call_soon": {"uvloop": 101.0, "asyncio": 110.0}, "new": {"uvloop": 1.0}}
-    assert instructions.grown(before, after, 1.02) == [
-        "call_soon on asyncio: 100 -> 110 (1.100)"
-    ]
-
-
-def test_regression_shows_growth_and_what_is_missing(monkeypatch, capsys):
-    costs = [{"chain": {"a": 100.0, "b": 100.0}}, {"chain": {"a": 110.0}}]
-    monkeypatch.setattr(regression, "build", lambda commit, folder: folder)
-    monkeypatch.setattr(regression, "count", lambda *args: costs.pop(0))
-    assert regression.main(["A", "B", "--paths=chain", "--loops=a,b"]) == 1
-    shown = capsys.readouterr().out
-    assert "| chain on a | 100 | 110 | 1.100 |" in shown
-    assert "grown: chain on a: 100 -> 110 (1.100)" in shown
-    assert "not counted: chain on b" in shown
-
-
-def test_regression_passes_within_the_limit(monkeypatch):
-    costs = [{"chain": {"a": 100.0}}, {"chain": {"a": 101.0}}]
-    monkeypatch.setattr(regression, "build", lambda commit, folder: folder)
-    monkeypatch.setattr(regression, "count", lambda *args: costs.pop(0))
-    assert regression.main(["A", "--paths=chain", "--loops=a"]) == 0
-
-
-def test_regression_tells_of_an_unknown_commit(capsys):
-    assert regression.main(["no-such-commit"]) == 2
-    assert "no-such-commit" in capsys.readouterr().err
 
 
 # --- cells -------------------------------------------------------------------
