@@ -10,6 +10,7 @@
 #include "handle.h"
 #include "sock.h"
 #include "transport.h"
+#include "work.h"
 
 /* What a spin takes at most. The answer of a client that sleeps on another
  * core is back within this time; docs/benchmarks.md has the sweep. */
@@ -22,6 +23,11 @@ loop_sink_message(LoopObject *self, rsl_event event)
 {
     if (rsl_tag_id(event.tag) == PYRSL_MSG_CALL) {
         pyrsl_loop_take_call(self, event.u.ptr);
+    } else if (rsl_tag_id(event.tag) == PYRSL_MSG_WORK) {
+        if (pyrsl_waits_push_work(&self->waits, event.u.ptr) < 0) {
+            ((rsl_msg *)event.u.ptr)->discard(event.u.ptr);
+            self->lost_event = true;
+        }
     } else if (pyrsl_ready_push(&self->ready, event) < 0) {
         rsl_msg *msg = event.u.ptr;
         msg->discard(msg);
@@ -208,11 +214,12 @@ loop_close_native(LoopObject *self)
     if (self->rt != NULL) {
         pyrsl_transports_close_all(self);
         loop_drop_ready(self); /* it may have chunks of the backend's */
+        pyrsl_work_wait_for_posters(self);
         rsl_runtime_close(self->rt);
         rsl_runtime_drain(self->rt, &self->sink);
         loop_drop_ready(self);
         pyrsl_loop_net_clear(self);
-        self->waits.count = 0;
+        pyrsl_waits_drop(&self->waits);
         Py_BEGIN_CRITICAL_SECTION(self);
         pyrsl_timers_clear(&self->timers);
         Py_END_CRITICAL_SECTION();
@@ -277,6 +284,7 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     /* Until _open_runtime(): every method answers as a closed loop does. */
     atomic_init(&self->closed, true);
     atomic_init(&self->stopping, false);
+    atomic_init(&self->posters, 0);
     if (pyrsl_ready_init(&self->ready) < 0) {
         Py_DECREF(self);
         return PyErr_NoMemory();
@@ -302,6 +310,9 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
         }
     }
     int status = pyrsl_contexts_traverse(&self->contexts, visit, arg);
+    if (status == 0) {
+        status = pyrsl_waits_traverse(&self->waits, visit, arg);
+    }
     if (status == 0) {
         status = pyrsl_dns_traverse(self, visit, arg);
     }
@@ -369,6 +380,7 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_dns_loop_methods,
         pyrsl_loop_info_methods,
         pyrsl_loop_task_methods,
+        pyrsl_loop_executor_methods,
         pyrsl_pipe_loop_methods,
         pyrsl_sock_loop_methods,
         pyrsl_sock_recv_loop_methods,

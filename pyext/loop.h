@@ -52,7 +52,7 @@ typedef struct LoopObject {
 
     loop_watch *watches; /* [L] by fd */
     int watch_cap;
-    pyrsl_waits waits; /* [L] those whose fd the last poll found ready */
+    pyrsl_waits waits; /* [L] those that the last poll found to be over */
     /* Transports by fd, borrowed: an entry is removed when its transport
      * closes. Answers _ensure_fd_no_transport(). [L] */
     PyObject **transports;
@@ -73,6 +73,7 @@ typedef struct LoopObject {
     atomic_ulong thread_id;    /* [A] 0 when not running */
     atomic_bool closed;        /* [A] */
     atomic_bool stopping;      /* [A] */
+    atomic_uint posters;       /* [A] workers that post outcomes right now */
     bool debug;                /* [L] */
     bool lost_event;           /* [L] the ready queue could not grow */
     atomic_bool foreign_clock; /* [A] time() is not ours: a test moves it */
@@ -83,8 +84,9 @@ typedef struct LoopObject {
 
 extern PyType_Spec pyrsl_loop_spec;
 
-/* A message that carries a Handle from another thread. */
+/* Messages of other threads: a Handle, and a job's outcome (work.h). */
 #define PYRSL_MSG_CALL 1
+#define PYRSL_MSG_WORK 2
 
 /* loop.c */
 int pyrsl_loop_check_closed(LoopObject *self); /* -1: RuntimeError set */

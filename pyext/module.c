@@ -10,6 +10,7 @@
 #include "inotify.h"
 #include "loop.h"
 #include "transport.h"
+#include "work.h"
 
 #ifndef RSL_VERSION
 #error "the build must define RSL_VERSION"
@@ -56,6 +57,7 @@ static const asyncio_piece asyncio_pieces[] = {
     PIECE(AsyncioStreamReaderProtocol, "asyncio", "StreamReaderProtocol"),
     PIECE(IncompleteReadError, "asyncio", "IncompleteReadError"),
     PIECE(LimitOverrunError, "asyncio", "LimitOverrunError"),
+    PIECE(queue_Empty, "queue", "Empty"),
     PIECE(len, "builtins", "len"),
     PIECE(set_result_unless_cancelled, "asyncio.futures",
           "_set_result_unless_cancelled"),
@@ -140,7 +142,8 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_pipe_types(module, st) < 0
         || pyrsl_datagram_type(module, st) < 0
         || pyrsl_fast_types(module, st) < 0
-        || pyrsl_clients_type(module, st) < 0) {
+        || pyrsl_clients_type(module, st) < 0
+        || pyrsl_work_types(module, st) < 0) {
         return -1;
     }
     return PyModule_AddType(module, st->LoopType) < 0
@@ -183,6 +186,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->FastProtocolType);
     Py_VISIT(st->FastCallType);
     Py_VISIT(st->ClientsType);
+    Py_VISIT(st->WorkItemType);
+    Py_VISIT(st->WorkQueueType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -206,6 +211,8 @@ module_clear(PyObject *module)
     Py_CLEAR(st->FastProtocolType);
     Py_CLEAR(st->FastCallType);
     Py_CLEAR(st->ClientsType);
+    Py_CLEAR(st->WorkItemType);
+    Py_CLEAR(st->WorkQueueType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }

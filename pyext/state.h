@@ -99,7 +99,15 @@
     X(writelines, "writelines")                         \
     X(is_closing, "is_closing")                         \
     X(drain_helper, "_drain_helper")                    \
-    X(sleep, "sleep")
+    X(sleep, "sleep")                                   \
+    X(submit, "submit")                                 \
+    X(work_queue, "_work_queue")                        \
+    X(start_worker, "_start_worker")                    \
+    X(settle_work, "_settle_work")                      \
+    X(cancel_work, "_cancel_work")                      \
+    X(run_in_executor, "_run_in_executor")              \
+    X(default_executor, "_default_executor")            \
+    X(executor_shutdown_called, "_executor_shutdown_called")
 
 typedef struct module_state {
     PyTypeObject *LoopType;
@@ -115,6 +123,8 @@ typedef struct module_state {
     PyTypeObject *FastProtocolType;
     PyTypeObject *FastCallType; /* what their coroutine methods return */
     PyTypeObject *ClientsType;  /* NULL where asyncio.Server keeps its own */
+    PyTypeObject *WorkItemType; /* a job of run_in_executor() */
+    PyTypeObject *WorkQueueType;
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */
@@ -142,8 +152,9 @@ typedef struct module_state {
     PyObject *AsyncioStreamReaderProtocol;
     PyObject *IncompleteReadError;
     PyObject *LimitOverrunError;
-    PyObject *len;       /* builtins.len */
-    bool contexts_known; /* contexts.c can compare them */
+    PyObject *queue_Empty; /* queue.Empty */
+    PyObject *len;         /* builtins.len */
+    bool contexts_known;   /* contexts.c can compare them */
     /* Newer asyncios' writelines() drops what is written to a lost connection
      * before it looks at the pieces. */
     bool writelines_drops_first;

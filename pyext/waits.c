@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 
-#include "loop.h"
+#include "work.h"
 
-int
-pyrsl_waits_push(pyrsl_waits *waits, int fd, unsigned bit)
+static int
+waits_append(pyrsl_waits *waits, pyrsl_wait_place place)
 {
     if (waits->count == waits->cap) {
         size_t cap = waits->cap == 0 ? 16 : waits->cap * 2;
@@ -18,7 +18,41 @@ pyrsl_waits_push(pyrsl_waits *waits, int fd, unsigned bit)
         waits->places = places;
         waits->cap = cap;
     }
-    waits->places[waits->count++] = (pyrsl_wait_place){fd, bit};
+    waits->places[waits->count++] = place;
+    return 0;
+}
+
+int
+pyrsl_waits_push(pyrsl_waits *waits, int fd, unsigned bit)
+{
+    return waits_append(waits, (pyrsl_wait_place){NULL, fd, bit});
+}
+
+int
+pyrsl_waits_push_work(pyrsl_waits *waits, rsl_msg *msg)
+{
+    return waits_append(waits, (pyrsl_wait_place){msg, -1, 0});
+}
+
+void
+pyrsl_waits_drop(pyrsl_waits *waits)
+{
+    while (waits->count > 0) {
+        rsl_msg *msg = waits->places[--waits->count].work;
+        if (msg != NULL) {
+            msg->discard(msg);
+        }
+    }
+}
+
+int
+pyrsl_waits_traverse(const pyrsl_waits *waits, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < waits->count; i++) {
+        if (waits->places[i].work != NULL) {
+            Py_VISIT(pyrsl_work_item_of(waits->places[i].work));
+        }
+    }
     return 0;
 }
 
@@ -49,6 +83,11 @@ pyrsl_waits_end(LoopObject *loop)
 {
     for (size_t i = 0; i < loop->waits.count; i++) {
         pyrsl_wait_place place = loop->waits.places[i];
+        if (place.work != NULL) {
+            loop->waits.places[i].work = NULL; /* the collector looks here */
+            pyrsl_work_item_settle(place.work);
+            continue;
+        }
         PyObject *future = pyrsl_loop_take_wait(loop, place.fd, place.bit);
         if (future != NULL) {
             wait_end(loop, future);

@@ -19,6 +19,7 @@ from asyncio.unix_events import _UnixSelectorEventLoop
 from . import _core
 from ._datagram import DatagramMixin
 from ._dns import ResolverMixin
+from ._executor import ExecutorMixin
 from ._fs_events import FileSystemMixin
 from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
@@ -56,6 +57,7 @@ class Loop(
     _core.Loop,
     DatagramMixin,
     ResolverMixin,
+    ExecutorMixin,
     FileSystemMixin,
     SockMixin,
     SubprocessMixin,

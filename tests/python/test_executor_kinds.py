@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""run_in_executor() on executors of all kinds, and what ours is to others."""
+
+import asyncio
+import concurrent.futures
+import multiprocessing.resource_tracker
+import os
+from unittest import mock
+
+import pytest
+
+import rsloop_c
+from support import PATIENCE, run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def resource_tracker():
+    """multiprocessing keeps it for good; the guard of one test sees a leak."""
+    multiprocessing.resource_tracker.ensure_running()
+
+
+def test_the_default_executor_is_a_thread_pool_to_everybody(loop):
+    async def main():
+        await loop.run_in_executor(None, int)
+        executor = loop._default_executor
+        assert isinstance(executor, concurrent.futures.ThreadPoolExecutor)
+        assert executor.submit(divmod, 7, 2).result(PATIENCE) == (3, 1)
+        assert list(executor.map(abs, range(-50, 0))) == list(range(50, 0, -1))
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(divmod, 1, 0).result(PATIENCE)
+        assert executor._work_queue.qsize() == 0
+        return await loop.run_in_executor(executor, abs, -1)
+
+    assert run(loop, main()) == 1
+
+
+def test_arguments_may_be_keywords(loop):
+    async def main():
+        return [await loop.run_in_executor(executor=None, func=int) for _ in "ab"]
+
+    assert run(loop, main()) == [0, 0]
+
+
+def test_a_replaced_submit_is_called(loop):
+    original = concurrent.futures.ThreadPoolExecutor.submit
+    seen = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        seen.append(fn)
+        return original(self, fn, *args, **kwargs)
+
+    async def main():
+        await loop.run_in_executor(None, int)
+        with mock.patch.object(
+                concurrent.futures.ThreadPoolExecutor, "submit", submit):
+            await loop.run_in_executor(None, float)
+        await loop.run_in_executor(None, int)
+        with mock.patch.object(loop._default_executor, "submit",
+                               submit.__get__(loop._default_executor)):
+            await loop.run_in_executor(None, str)
+
+    run(loop, main())
+    assert seen == [float, str]
+
+
+def test_a_replaced_executor_class_is_used(loop):
+    class Mine(concurrent.futures.ThreadPoolExecutor):
+        pass
+
+    async def main():
+        with mock.patch("concurrent.futures.ThreadPoolExecutor", Mine):
+            await loop.run_in_executor(None, int)
+
+    run(loop, main())
+    assert type(loop._default_executor) is Mine
+
+
+def test_an_executor_may_return_a_done_future(loop):
+    class AtOnce(concurrent.futures.Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            future = concurrent.futures.Future()
+            future.set_result(fn(*args, **kwargs))
+            return future
+
+    async def main():
+        return await loop.run_in_executor(AtOnce(), pow, 2, 5)
+
+    assert run(loop, main()) == 32
+
+
+def test_an_executor_may_return_a_future_of_the_loop(loop):
+    future = loop.create_future()
+    executor = mock.Mock()
+    executor.submit.return_value = future
+    assert loop.run_in_executor(executor, abs, -1) is future
+    executor.submit.assert_called_once_with(abs, -1)
+
+
+def test_processes_run_jobs(loop):
+    with concurrent.futures.ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert run(loop, asyncio.wait_for(
+            loop.run_in_executor(pool, os.getpid), PATIENCE)) != os.getpid()
+
+
+def test_debug_mode_may_come_and_go(loop):
+    async def main():
+        for debug in (False, True, False):
+            loop.set_debug(debug)
+            assert await loop.run_in_executor(None, abs, -2) == 2
+
+    run(loop, main())
+
+
+def test_the_queue_refuses_what_it_cannot_take():
+    queue = rsloop_c._core.WorkQueue(None)
+    with pytest.raises(TypeError):
+        rsloop_c._core.WorkQueue(42)
+    with pytest.raises(TypeError):
+        rsloop_c._core.WorkQueue()
+    with pytest.raises(TypeError):
+        rsloop_c._core.WorkQueue(None, 1)
+    queue.worker_came()
+    queue.put("item")
+    assert queue.qsize() == 1 and not queue.empty()
+    assert queue.expect_worker() and not queue.expect_worker()
+    queue.put(None)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        queue.put("late")
+    assert queue.serve() == "item"
+    assert queue.serve() is None
+    assert queue.empty()
