@@ -14,6 +14,11 @@ enum {
     SPIN_SHORT_SLEEP_NS = 50000,
     SPIN_TRIAL_NS = 200,
 
+    /* So many waits show how many connections are at work; more than so many
+     * are a crowd. */
+    SPIN_CENSUS_WAITS = 16,
+    SPIN_SOURCES_MAX = 8,
+
     /* The balance ends here: what traffic was like long ago counts little. */
     SPIN_LOOKS_MAX = 8,
 };
@@ -46,6 +51,16 @@ spin_look(rsl_runtime *rt)
            || rt->backend->ops->peek(rt->backend);
 }
 
+static void
+spin_take_census(rsl_spin *spin)
+{
+    if (++spin->waits == SPIN_CENSUS_WAITS) {
+        spin->crowded = __builtin_popcountll(spin->sources) > SPIN_SOURCES_MAX;
+        spin->sources = 0;
+        spin->waits = 0;
+    }
+}
+
 bool
 rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns)
 {
@@ -53,7 +68,8 @@ rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns)
     int64_t limit_ns = spin->limit_ns, start_ns, spent_ns;
     bool found;
 
-    if (limit_ns == 0 || spin->balance_ns < limit_ns) {
+    spin_take_census(spin);
+    if (limit_ns == 0 || spin->balance_ns < limit_ns || spin->crowded) {
         return false;
     }
     if (spin_look(rt)) {

@@ -5,8 +5,9 @@
  *          two context switches here and an interrupt of this core there, by
  *          whoever ends it. A look that finds something saves them, one in
  *          vain costs what it took. The balance of both is kept, and while it
- *          is too low nobody looks: spinning takes about as much CPU as the
- *          sleeps that it replaces, whatever the traffic is like.
+ *          is too low nobody looks. Nor with many connections at work: what
+ *          they bring during a sleep is done together, which is cheaper for
+ *          both sides than one message after the other.
  * Thread:  loop thread, token held; needs no GIL.
  * Memory:  a value inside rsl_runtime. */
 #ifndef RSL_CORE_SPIN_H
@@ -21,7 +22,17 @@ typedef struct rsl_spin {
     int64_t limit_ns;   /* [K] of one look; 0: never */
     int64_t balance_ns; /* [L] what looks have saved, less what they cost */
     int64_t slept_ns;   /* [L] when the last sleep began */
+    uint64_t sources;   /* [L] who was heard of lately, a bit for each */
+    unsigned waits;     /* [L] since `sources` was looked at */
+    bool crowded;       /* [L] there were many */
 } rsl_spin;
+
+/* An event of conn or datagram socket `id` was found. */
+static inline void
+rsl_spin_hear(rsl_spin *spin, uint64_t id)
+{
+    spin->sources |= UINT64_C(1) << (id % 64);
+}
 
 /* Look whether a wait of `timeout_ns` would end at once, for a moment if that
  * is worth it. */

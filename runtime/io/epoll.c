@@ -237,6 +237,7 @@ conn_report(epoll_backend *backend, rsl_conn *conn, uint32_t events,
     bool reads = rsl_conn_state_now(conn) == RSL_CONN_READING;
     bool writes = conn->write_armed;
 
+    rsl_spin_hear(&backend->base.rt->spin, conn->id);
     if (readable && reads) {
         sink->emit(sink,
                    (rsl_event){.tag = rsl_tag(RSL_EV_READABLE, conn->id)});
@@ -267,6 +268,7 @@ dgram_report(const rsl_dgram *dgram, uint32_t events, rsl_sink *sink)
     }
     mask &= dgram->wants;
     if (mask != 0) {
+        rsl_spin_hear(&dgram->rt->spin, dgram->id);
         sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DGRAM, dgram->id),
                                      .u.arg = (intptr_t)mask});
     }

@@ -40,6 +40,7 @@ collector_flush(collector *self)
         uring_want_conn(self->backend, self->conn);
     }
     self->conn->queued_events++;
+    rsl_spin_hear(&self->backend->base.rt->spin, self->conn->id);
     self->sink->emit(self->sink,
                      (rsl_event){.tag = rsl_tag(RSL_EV_DATA, self->conn->id),
                                  .u.ptr = self->head});
@@ -170,6 +171,7 @@ collector_pollin(collector *self, const struct io_uring_cqe *cqe)
         return;
     }
     if ((conn->io_flags & URING_POLLS) != 0) {
+        rsl_spin_hear(&self->backend->base.rt->spin, conn->id);
         collector_emit(self, RSL_EV_READABLE, conn->id, 0);
     }
     uring_want_conn(self->backend, conn);

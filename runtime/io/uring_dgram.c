@@ -68,6 +68,7 @@ uring_dgram_polled(uring_backend *backend, uint64_t id, unsigned mask,
         ~(uint32_t)(mask == RSL_WATCH_READ ? URING_ARMED : URING_POLLOUT_ARMED);
     if ((dgram->wants & mask) != 0) {
         uring_want_dgram(backend, dgram);
+        rsl_spin_hear(&backend->base.rt->spin, id);
         sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DGRAM, id),
                                      .u.arg = (intptr_t)mask});
     }

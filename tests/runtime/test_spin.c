@@ -183,6 +183,29 @@ many_short_sleeps_allow_a_look(void **state)
     assert_true(fake_peeks(f->fake) > 0);
 }
 
+static void
+nobody_looks_while_many_conns_are_at_work(void **state)
+{
+    fixture *f = *state;
+    unsigned peeks = 0;
+
+    for (int round = 0; round < 3; round++) {
+        peeks = fake_peeks(f->fake);
+        for (int i = 0; i < 16; i++) {
+            allow(f, 1);
+            rsl_spin_hear(&f->rt->spin, (uint64_t)i);
+            wait_once(f, SHORT_NS);
+        }
+    }
+    assert_int_equal(fake_peeks(f->fake), peeks);
+    for (int i = 0; i < 32; i++) {
+        allow(f, 1);
+        rsl_spin_hear(&f->rt->spin, (uint64_t)(i % 3));
+        wait_once(f, SHORT_NS);
+    }
+    assert_true(fake_peeks(f->fake) > peeks);
+}
+
 int
 main(void)
 {
@@ -196,6 +219,7 @@ main(void)
         TURN_TEST(looks_in_vain_are_paid_and_end),
         TURN_TEST(what_is_there_already_saves_no_sleep),
         TURN_TEST(many_short_sleeps_allow_a_look),
+        TURN_TEST(nobody_looks_while_many_conns_are_at_work),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
