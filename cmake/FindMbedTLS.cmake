@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# MbedTLS_VERSION and MBEDTLS_INCLUDE_DIR, looked for as liburing is. The
-# headers alone are found: nothing links the library yet.
+# MbedTLS_VERSION, MBEDTLS_INCLUDE_DIR and, where the libraries are there too,
+# MbedTLS::MbedTLS; looked for as liburing is. The extension does not link it.
 
 find_path(MBEDTLS_INCLUDE_DIR mbedtls/build_info.h
     PATHS "${RSL_DEPS_PREFIX}/include" NO_DEFAULT_PATH)
 find_path(MBEDTLS_INCLUDE_DIR mbedtls/build_info.h)
+set(MBEDTLS_LIBRARIES "")
+foreach(part IN ITEMS tls x509 crypto)
+    find_library(MBEDTLS_${part}_LIBRARY mbed${part}
+        PATHS "${RSL_DEPS_PREFIX}/lib"
+              "${RSL_DEPS_PREFIX}/lib/${CMAKE_C_LIBRARY_ARCHITECTURE}"
+        NO_DEFAULT_PATH)
+    find_library(MBEDTLS_${part}_LIBRARY mbed${part})
+    mark_as_advanced(MBEDTLS_${part}_LIBRARY)
+    list(APPEND MBEDTLS_LIBRARIES "${MBEDTLS_${part}_LIBRARY}")
+endforeach()
 mark_as_advanced(MBEDTLS_INCLUDE_DIR)
 
 if(MBEDTLS_INCLUDE_DIR)
@@ -17,3 +27,11 @@ endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(MbedTLS
     REQUIRED_VARS MBEDTLS_INCLUDE_DIR VERSION_VAR MbedTLS_VERSION)
+
+if(MbedTLS_FOUND AND NOT "${MBEDTLS_LIBRARIES}" MATCHES "NOTFOUND"
+   AND NOT TARGET MbedTLS::MbedTLS)
+    add_library(MbedTLS::MbedTLS INTERFACE IMPORTED)
+    set_target_properties(MbedTLS::MbedTLS PROPERTIES
+        INTERFACE_LINK_LIBRARIES "${MBEDTLS_LIBRARIES}"
+        INTERFACE_INCLUDE_DIRECTORIES "${MBEDTLS_INCLUDE_DIR}")
+endif()

@@ -14,6 +14,7 @@ enum {
     BIO_FLAGS_SHOULD_RETRY = 0x08,
     SSL_CB_READ = 0x04,
     SSL_CB_ALERT = 0x4000,
+    ALERT_LEVEL_FATAL = 2,
 };
 
 static _Thread_local openssl_tls *entered;
@@ -113,7 +114,8 @@ rsl_openssl_note_alert(const SSL *ssl, int where, int ret)
 {
     rsl_tls_error *error;
 
-    if (entered == NULL || entered->ssl != ssl || !(where & SSL_CB_ALERT)) {
+    if (entered == NULL || entered->ssl != ssl || !(where & SSL_CB_ALERT)
+        || ret >> 8 != ALERT_LEVEL_FATAL) {
         return;
     }
     error = &entered->base.error;

@@ -50,6 +50,7 @@ run_group(const tls_group *group, const char *what)
     char name[128];
 
     snprintf(name, sizeof name, "%s: %s", tls_combo.name, what);
+    printf("%s\n", name);
     return _cmocka_run_group_tests(name, group->tests, group->count, NULL,
                                    NULL);
 }
@@ -57,6 +58,12 @@ run_group(const tls_group *group, const char *what)
 static const tls_combination combinations[] = {
     {"openssl, 1.3", TLS_OPENSSL, TLS_OPENSSL, TLS_1_3},
     {"openssl, 1.2", TLS_OPENSSL, TLS_OPENSSL, TLS_1_2},
+    {"mbedtls, 1.3", TLS_MBEDTLS, TLS_MBEDTLS, TLS_1_3},
+    {"mbedtls, 1.2", TLS_MBEDTLS, TLS_MBEDTLS, TLS_1_2},
+    {"mbedtls to openssl, 1.3", TLS_MBEDTLS, TLS_OPENSSL, TLS_1_3},
+    {"mbedtls to openssl, 1.2", TLS_MBEDTLS, TLS_OPENSSL, TLS_1_2},
+    {"openssl to mbedtls, 1.3", TLS_OPENSSL, TLS_MBEDTLS, TLS_1_3},
+    {"openssl to mbedtls, 1.2", TLS_OPENSSL, TLS_MBEDTLS, TLS_1_2},
 };
 
 int

@@ -178,7 +178,10 @@ no_common_version_fails_on_both_sides(void **state)
     assert_int_equal(pair.server.status, RSL_TLS_ERROR);
     assert_int_equal(rsl_tls_last_error(pair.server.tls)->kind,
                      RSL_TLS_ERR_SSL);
-    tls_assert_alert(pair.server.tls, pair.client.tls, 70);
+    /* mbedTLS calls a client that is too new a failed handshake. */
+    tls_assert_alert(
+        pair.server.tls, pair.client.tls,
+        tls_combo.server == TLS_MBEDTLS && server.version == TLS_1_2 ? 40 : 70);
     tls_pair_close(&pair);
 }
 

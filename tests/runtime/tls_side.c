@@ -10,6 +10,7 @@
 
 static const tls_library_ops *const libraries[] = {
     [TLS_OPENSSL] = &tls_openssl_side,
+    [TLS_MBEDTLS] = &tls_mbedtls_side,
 };
 
 const char *

@@ -12,6 +12,7 @@
 
 typedef enum tls_library {
     TLS_OPENSSL,
+    TLS_MBEDTLS,
 } tls_library;
 
 typedef enum tls_verify {
@@ -37,6 +38,10 @@ typedef struct tls_settings {
     const char *alpn;   /* "h2,http/1.1" */
     const char *cipher; /* the only one, by its IANA name */
     bool no_tickets;
+    /* Of mbedTLS alone: */
+    bool ask_sni;
+    void (*keylog)(void *arg, const char *line);
+    void *keylog_arg;
 } tls_settings;
 
 typedef struct tls_context tls_context;
@@ -70,5 +75,6 @@ struct tls_context {
 };
 
 extern const tls_library_ops tls_openssl_side;
+extern const tls_library_ops tls_mbedtls_side;
 
 #endif

@@ -240,8 +240,12 @@ assert_server_refuses(const tls_settings *client, const tls_settings *server,
     assert_int_equal(error->kind, kind);
     assert_true(error->alert_sent);
     assert_int_equal(pair.client.status, RSL_TLS_ERROR);
-    assert_int_equal(rsl_tls_last_error(pair.client.tls)->received_alert,
-                     error->sent_alert);
+    /* A server of mbedTLS in TLS 1.3 says it under the keys of the handshake,
+     * which the client no longer has: it fails, but cannot know why. */
+    if (tls_combo.server != TLS_MBEDTLS || tls_combo.version != TLS_1_3) {
+        assert_int_equal(rsl_tls_last_error(pair.client.tls)->received_alert,
+                         error->sent_alert);
+    }
     tls_pair_close(&pair);
 }
 
