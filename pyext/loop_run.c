@@ -372,7 +372,7 @@ pyrsl_loop_turn(LoopObject *self)
     self->turns++;
     /* Also after an exception: what was written before it must leave. */
     if (!rsl_runtime_is_forked(self->rt)) {
-        rsl_runtime_flush(self->rt, &self->sink);
+        rsl_runtime_flush_turn(self->rt, &self->sink, self->ready.count > 0);
     }
     if (status == 0 && self->lost_event) {
         self->lost_event = false;

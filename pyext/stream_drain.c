@@ -8,9 +8,6 @@
 #include "errors.h"
 #include "future.h"
 
-/* write() sends at once above so much, whatever the high-water mark. */
-#define DRAIN_BATCH_MAX ((size_t)64 * 1024)
-
 #define WRITE_FAILED "Fatal write error on socket transport"
 
 size_t
@@ -86,6 +83,47 @@ pyrsl_stream_catch_up(StreamTransport *self)
         return 0;
     }
     return pyrsl_stream_flush(self);
+}
+
+/* --- Bulk output ---
+ *
+ * A send to a peer that has read everything wakes it, which can cost more than
+ * the copy. Who writes much and hears nothing in between has its output sent in
+ * large pieces therefore: it may wait, for 100 us at most, as long as callbacks
+ * are ready and the kernel is known to have room for all of it, so that
+ * asyncio's write() would not have had to pause the protocol either. */
+
+#define DRAIN_BULK_MAX (((size_t)1 << 20) - 1)
+
+void
+pyrsl_stream_end_bulk(StreamTransport *self)
+{
+    self->streak = 0;
+    self->flush_at =
+        self->flow.high < STREAM_BATCH_MAX ? self->flow.high : STREAM_BATCH_MAX;
+    if (self->conn != NULL) {
+        rsl_conn_linger(self->conn, false);
+    }
+}
+
+void
+pyrsl_stream_note_send(StreamTransport *self)
+{
+    if (self->streak < STREAM_BULK) {
+        self->streak++;
+    }
+    if (self->streak < STREAM_BULK || self->conn == NULL) {
+        return;
+    }
+    if (self->conn_lost != 0 || !self->reading
+        || rsl_conn_backlog(self->conn) > 0
+        || self->flow.high < STREAM_BATCH_MAX
+        || rsl_conn_room(self->conn) <= DRAIN_BULK_MAX) {
+        pyrsl_stream_end_bulk(self);
+        return;
+    }
+    self->flush_at = DRAIN_BULK_MAX;
+    rsl_conn_linger(self->conn, true);
 }
 
 static int
@@ -277,8 +315,7 @@ stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
         return pyrsl_transport_hand_over((PyObject *)self, self->loop,
                                          limit_params.function, bound, 2);
     }
-    self->flush_at =
-        self->flow.high < DRAIN_BATCH_MAX ? self->flow.high : DRAIN_BATCH_MAX;
+    pyrsl_stream_end_bulk(self);
     if (pyrsl_stream_backlog(self) > self->flow.high
         && pyrsl_stream_catch_up(self) < 0) {
         return NULL;

@@ -97,12 +97,20 @@ typedef struct StreamTransport {
     bool write_blocked;  /* the socket is full: WRITABLE or SENT will come */
     bool eof;            /* write_eof() */
     bool eof_sent;       /* shutdown(SHUT_WR) done */
+    uint8_t streak;      /* large sends since the last input, up to
+                          * STREAM_BULK: flush_at is raised */
     bool fd_released;    /* hooks.conn_closed() came inside rsl_conn_close() */
 
     /* What socket.socket() needs to wrap an accepted fd. */
     int family, type, proto;
     stream_name sockname, peername;
 } StreamTransport;
+
+/* Backlog above which write() sends at once, whatever the high-water mark. */
+#define STREAM_BATCH_MAX ((size_t)64 << 10)
+
+/* So many sends above that, with no input between them, are bulk output. */
+#define STREAM_BULK 8
 
 /* What a transport is made from. */
 typedef struct stream_request {
@@ -202,6 +210,12 @@ int pyrsl_stream_catch_up(StreamTransport *self);
 
 /* Bytes that the kernel has not taken; 0 when closed. Any thread. */
 size_t pyrsl_stream_backlog(const StreamTransport *self);
+
+/* write() has sent at once: see stream_drain.c, "Bulk output". */
+void pyrsl_stream_note_send(StreamTransport *self);
+
+/* Input came, or the limits changed: output waits less again. */
+void pyrsl_stream_end_bulk(StreamTransport *self);
 
 /* Settle what _make_empty_waiter() gave, if it waits: with `exc`, or with None
  * for NULL. */

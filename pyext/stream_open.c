@@ -29,7 +29,7 @@ stream_alloc(LoopObject *loop, const stream_request *request)
     self->type = request->type;
     self->proto = request->proto;
     pyrsl_flow_init(&self->flow);
-    self->flush_at = self->flow.high;
+    pyrsl_stream_end_bulk(self);
     return self;
 }
 

@@ -424,6 +424,9 @@ pyrsl_stream_on_readable(StreamTransport *self)
     if (!self->reading) {
         return 0;
     }
+    if (self->streak > 0) {
+        pyrsl_stream_end_bulk(self);
+    }
     if (self->has_held || self->end != STREAM_END_NONE) {
         return read_in_context(self, body_pending, &news);
     }
@@ -463,6 +466,9 @@ pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk)
     if (self->state != STREAM_OPEN) {
         rsl_chunk_release(loop->rt, chunk);
         return 0;
+    }
+    if (self->streak > 0) {
+        pyrsl_stream_end_bulk(self);
     }
     if (!self->reading || self->has_held) {
         rsl_conn_hold(self->conn, chunk);

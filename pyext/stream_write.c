@@ -43,6 +43,7 @@ write_now(StreamTransport *self)
     if (!self->write_blocked && pyrsl_stream_flush(self) < 0) {
         return -1;
     }
+    pyrsl_stream_note_send(self);
     return write_tell_flow(self);
 }
 
@@ -133,14 +134,20 @@ piece_queue(StreamTransport *self, const write_piece *piece)
 
 /* --- What can be changed, and is sent at once --- */
 
-/* Whether `data` goes straight to the socket, nothing being ahead of it, and
- * would have to be copied for the queue. */
+/* Whether `data` would have to be copied for the queue. */
 static bool
-write_goes_now(const StreamTransport *self, PyObject *data)
+write_copies(PyObject *data)
 {
     PyObject *base =
         PyMemoryView_Check(data) ? PyMemoryView_GET_BASE(data) : data;
-    return (base == NULL || !PyBytes_CheckExact(base)) && !self->write_blocked
+    return base == NULL || !PyBytes_CheckExact(base);
+}
+
+/* Whether it goes straight to the socket instead, nothing being ahead of it. */
+static bool
+write_goes_now(const StreamTransport *self, PyObject *data)
+{
+    return write_copies(data) && !self->write_blocked
            && rsl_conn_backlog(self->conn) == 0;
 }
 
@@ -238,6 +245,17 @@ write_wrong_type(PyObject *data)
     return NULL;
 }
 
+/* What can be changed does not wait: it would be copied, and goes on at once
+ * when what is ahead of it has gone. */
+static PyObject *
+write_after_bulk(StreamTransport *self, PyObject *data)
+{
+    pyrsl_stream_end_bulk(self);
+    return pyrsl_stream_catch_up(self) < 0
+               ? NULL
+               : pyrsl_stream_write_data(self, data);
+}
+
 PyObject *
 pyrsl_stream_write_data(StreamTransport *self, PyObject *data)
 {
@@ -266,6 +284,9 @@ pyrsl_stream_write_data(StreamTransport *self, PyObject *data)
     if (pyrsl_loop_is_foreign(self->loop)) {
         return pyrsl_transport_hand_over_data((PyObject *)self, self->loop,
                                               "write", data, NULL);
+    }
+    if (self->streak == STREAM_BULK && write_copies(data)) {
+        return write_after_bulk(self, data);
     }
     int gone = (size_t)length > self->flush_at ? write_directly(self, data) : 0;
     if (gone != 0) {

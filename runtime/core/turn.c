@@ -305,6 +305,26 @@ rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
     rt->flush_sink = &rt->post_sink;
 }
 
+static bool
+flush_may_wait(const rsl_runtime *rt)
+{
+    const rsl_list *link = rt->dirty.next;
+
+    while (link != &rt->dirty
+           && RSL_LIST_ENTRY(link, rsl_conn, queue_link)->lingers) {
+        link = link->next;
+    }
+    return link == &rt->dirty;
+}
+
+void
+rsl_runtime_flush_turn(rsl_runtime *rt, rsl_sink *sink, bool more)
+{
+    if (!more || !flush_may_wait(rt)) {
+        rsl_runtime_flush(rt, sink);
+    }
+}
+
 /* The list is in the order in which the queues became non-empty, so its head
  * has waited longest. */
 void

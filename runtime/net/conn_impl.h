@@ -46,7 +46,8 @@ struct rsl_conn {
     void *owner;        /* [K] */
     uint64_t id;        /* [K] generation-tagged */
     int fd;             /* [K] until close */
-    bool borrowed;      /* [L] the fd is closed by its owner */
+    bool borrowed : 1;  /* [L] the fd is closed by its owner */
+    bool lingers : 1;   /* [L] see rsl_conn_linger() */
     atomic_uchar state; /* [A] rsl_conn_state; written by [L], or under [T]
                            * by the runtime thread for READ_DONE only */
     bool write_armed;   /* [L] the backend owes an RSL_EV_WRITABLE */

@@ -6,7 +6,9 @@
  * stream is in none: its owner has been told and closes it. */
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "core/runtime_impl.h"
@@ -176,6 +178,26 @@ size_t
 rsl_conn_backlog(const rsl_conn *conn)
 {
     return conn->backlog_bytes;
+}
+
+/* Half of what is free: the kernel counts its own structs as well. */
+size_t
+rsl_conn_room(const rsl_conn *conn)
+{
+    int size = 0, used = 0;
+    socklen_t length = sizeof size;
+
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &size, &length) < 0
+        || ioctl(conn->fd, SIOCOUTQ, &used) < 0 || size <= used) {
+        return 0;
+    }
+    return (size_t)(size - used) / 2;
+}
+
+void
+rsl_conn_linger(rsl_conn *conn, bool lingers)
+{
+    conn->lingers = lingers;
 }
 
 static rsl_status

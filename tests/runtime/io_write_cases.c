@@ -42,6 +42,63 @@ writes_of_a_turn_go_out_at_its_end(void **state)
 }
 
 static void
+lingering_output_waits_for_more(void **state)
+{
+    io_case *it = *state;
+    char buf[16];
+
+    rsl_conn_linger(it->stream.conn, true);
+    io_queue(&it->stream, "ab", 2, 0);
+    rsl_runtime_flush_turn(it->loop.rt, &it->loop.sink, true);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), -1);
+    io_queue(&it->stream, "cd", 2, 1);
+    rsl_runtime_flush_turn(it->loop.rt, &it->loop.sink, false);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), 4);
+    assert_memory_equal(buf, "abcd", 4);
+
+    io_queue(&it->stream, "ef", 2, 2);
+    rsl_runtime_flush_turn(it->loop.rt, &it->loop.sink, true);
+    usleep(200); /* RSL_WRITE_AGE_NS and some more */
+    rsl_runtime_flush_stale(it->loop.rt, &it->loop.sink);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), 2);
+
+    rsl_conn_linger(it->stream.conn, false);
+    io_queue(&it->stream, "gh", 2, 3);
+    rsl_runtime_flush_turn(it->loop.rt, &it->loop.sink, true);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), 2);
+}
+
+static void
+one_that_does_not_linger_takes_all_along(void **state)
+{
+    io_case *it = *state;
+    io_stream other;
+    char buf[16];
+
+    io_stream_open(&it->loop, &other, true);
+    rsl_conn_linger(it->stream.conn, true);
+    io_queue(&it->stream, "ab", 2, 0);
+    io_queue(&other, "cd", 2, 1);
+    rsl_runtime_flush_turn(it->loop.rt, &it->loop.sink, true);
+    assert_int_equal(io_peer_recv(&it->stream, buf, sizeof buf), 2);
+    assert_int_equal(io_peer_recv(&other, buf, sizeof buf), 2);
+    io_stream_fini(&other);
+}
+
+static void
+room_shrinks_with_what_the_peer_has_not_read(void **state)
+{
+    io_case *it = *state;
+    size_t room = rsl_conn_room(it->stream.conn);
+    rsl_err err = {0};
+
+    assert_true(room > 0);
+    io_queue(&it->stream, big, sizeof big, 0);
+    assert_int_equal(rsl_conn_flush(it->stream.conn, &err), RSL_AGAIN);
+    assert_true(rsl_conn_room(it->stream.conn) < room);
+}
+
+static void
 full_socket_is_armed_and_drains(void **state)
 {
     io_case *it = *state;
@@ -323,6 +380,9 @@ io_run_write_cases(void)
 {
     const struct CMUnitTest tests[] = {
         io_tcp_test(writes_of_a_turn_go_out_at_its_end),
+        io_tcp_test(lingering_output_waits_for_more),
+        io_tcp_test(one_that_does_not_linger_takes_all_along),
+        io_tcp_test(room_shrinks_with_what_the_peer_has_not_read),
         io_tcp_test(full_socket_is_armed_and_drains),
         io_tcp_test(relent_piece_goes_on_from_other_memory),
         cmocka_unit_test(batch_reaches_every_peer),

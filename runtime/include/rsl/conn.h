@@ -85,6 +85,12 @@ size_t rsl_conn_backlog(const rsl_conn *conn);
  * broken and the queue is kept. */
 rsl_status rsl_conn_flush(rsl_conn *conn, rsl_err *err);
 
+/* Bytes that the kernel takes at once, or 0 when it cannot tell. */
+size_t rsl_conn_room(const rsl_conn *conn);
+
+/* Whether the queue may outlast the turn, see rsl_runtime_flush_turn(). */
+void rsl_conn_linger(rsl_conn *conn, bool lingers);
+
 /* Drop the queue, returning its loans. */
 void rsl_conn_discard_writes(rsl_conn *conn);
 

@@ -120,6 +120,10 @@ void rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending);
  * through `sink`, now or from the next collect. Calls hooks. */
 void rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink);
 
+/* The same, but as long as all that is queued lingers, and `more` callbacks are
+ * ready to add to it, rsl_runtime_flush_stale() will do. */
+void rsl_runtime_flush_turn(rsl_runtime *rt, rsl_sink *sink, bool more);
+
 /* Between callbacks: the same, at once, when the oldest queued byte has waited
  * for about 100 us, so that a long turn does not hold everybody's answers. */
 void rsl_runtime_flush_stale(rsl_runtime *rt, rsl_sink *sink);
