@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "tls/openssl_engine.h"
+#include "tls/openssl_impl.h"
 #include "tls_side.h"
 
 enum {
@@ -23,6 +24,7 @@ enum {
     SSL_CTRL_SET_HOSTNAME = 55,
     SSL_OP_NO_TICKET = 1 << 14,
     X509_V_FLAG_CRL_CHECK = 4,
+    SSL_KEY_UPDATE_REQUESTED = 1,
     TLSEXT_ERR_OK = 0,
     TLSEXT_ERR_NOACK = 3,
 };
@@ -62,6 +64,8 @@ typedef int password_fn(char *buf, int size, int rwflag, void *arg);
     X(void *, SSL_get0_param, (SSL *))                                     \
     X(int, X509_VERIFY_PARAM_set1_host, (void *, const char *, size_t))    \
     X(int, X509_VERIFY_PARAM_set1_ip_asc, (void *, const char *))          \
+    X(int, SSL_renegotiate, (SSL *))                                       \
+    X(int, SSL_key_update, (SSL *, int))                                   \
     X(void, SSL_set_connect_state, (SSL *))                                \
     X(void, SSL_set_accept_state, (SSL *))
 
@@ -318,6 +322,24 @@ side_open(tls_context *base, const char *server_name)
     }
     api.SSL_free(conn); /* the engine has its own reference */
     return tls;
+}
+
+static SSL *
+side_ssl(rsl_tls *tls)
+{
+    return ((openssl_tls *)(void *)tls)->ssl;
+}
+
+bool
+tls_openssl_renegotiate(rsl_tls *tls)
+{
+    return ssl.SSL_renegotiate(side_ssl(tls)) == 1;
+}
+
+bool
+tls_openssl_update_keys(rsl_tls *tls)
+{
+    return ssl.SSL_key_update(side_ssl(tls), SSL_KEY_UPDATE_REQUESTED) == 1;
 }
 
 static void

@@ -61,6 +61,11 @@ void tls_context_free(tls_context *context);
 /* The bytes of a file in tls_certs/, terminated; for free(). */
 char *tls_file(const char *name, size_t *len);
 
+/* TLS 1.2: ask for another handshake; TLS 1.3: for new keys in both directions.
+ * Of OpenSSL's engine; true when there will be one. */
+bool tls_openssl_renegotiate(rsl_tls *tls);
+bool tls_openssl_update_keys(rsl_tls *tls);
+
 /* --- Each library's part --- */
 
 typedef struct tls_library_ops {
