@@ -157,6 +157,7 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
         self->rt = NULL;
         return pyrsl_raise(status, &err);
     }
+    self->spin_ns = config.spin_ns;
     pyrsl_loop_find_clock(self);
     atomic_store(&self->closed, false);
     Py_RETURN_NONE;

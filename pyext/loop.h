@@ -78,6 +78,7 @@ typedef struct LoopObject {
     bool lost_event;           /* [L] the ready queue could not grow */
     atomic_bool foreign_clock; /* [A] time() is not ours: a test moves it */
     double foreign_now;        /* [L] its answer before this turn's wait */
+    int64_t spin_ns;           /* [K] RSLOOP_C_SPIN_US */
     uint64_t turns;            /* [L] stats */
     uint64_t callbacks;        /* [L] */
 } LoopObject;

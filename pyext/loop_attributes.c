@@ -137,6 +137,12 @@ loop_get_backend(LoopObject *self, void *Py_UNUSED(closure))
 }
 
 /* The names under which CPython's own loop code keeps this state. */
+static PyObject *
+loop_get_spin_ns(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLongLong(self->spin_ns);
+}
+
 PyGetSetDef pyrsl_loop_getset[] = {
     {"_closed", (getter)loop_get_closed, (setter)loop_set_closed, NULL, NULL},
     {"_stopping", (getter)loop_get_stopping, (setter)loop_set_stopping, NULL,
@@ -148,6 +154,7 @@ PyGetSetDef pyrsl_loop_getset[] = {
      (setter)loop_set_task_factory, NULL, NULL},
     {"_current_handle", (getter)loop_get_current_handle,
      (setter)loop_set_current_handle, NULL, NULL},
+    {"_spin_ns", (getter)loop_get_spin_ns, NULL, NULL, NULL},
     {"backend", (getter)loop_get_backend, NULL,
      "The I/O backend in use: 'io_uring' or 'epoll'.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

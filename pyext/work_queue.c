@@ -15,10 +15,25 @@
 
 #include "work.h"
 
+/* Before a sleep a worker looks for a job for a moment, under the same rules
+ * and for the same reasons as the loop (runtime/core/spin.h): a look that finds
+ * one has saved a sleep, one in vain costs what it took, and sleeps that are
+ * short let it be tried. Of several workers one looks. */
+enum {
+    LOOK_SAVES_NS = 20000,
+    LOOK_SHORT_SLEEP_NS = 50000,
+    LOOK_TRIAL_NS = 200,
+    LOOKS_MAX = 8, /* so many pay in advance at most */
+    LOOK_NS_MAX = 10000000,
+};
+
 /* A worker that sleeps, on its stack. */
 typedef struct queue_sleeper {
     struct queue_sleeper *next;
     sem_t wake;
+    bool looks; /* before it sleeps */
+    bool found; /* and then need not sleep */
+    int64_t spent_ns;
 } queue_sleeper;
 
 /* All but the constants is guarded by `lock`. */
@@ -27,6 +42,7 @@ struct WorkQueueObject {
     module_state *st;      /* [K] */
     PyObject *submit;      /* [K] ThreadPoolExecutor.submit, or None */
     PyObject *submit_code; /* [K] its code, or NULL */
+    int64_t look_ns;       /* [K] how long a look may take; 0: none */
     pthread_mutex_t lock;
     PyObject **ring; /* `cap` places, a power of two, or NULL */
     size_t head, count, cap;
@@ -34,6 +50,8 @@ struct WorkQueueObject {
     size_t coming; /* workers that were woken or started and have not come */
     bool closed;   /* None was put: nothing may follow it */
     bool staffed;  /* there are as many workers as there may be */
+    bool looking;  /* one of the sleepers looks, or has looked in vain */
+    int64_t balance_ns; /* what looks have saved, less what they cost */
 };
 
 enum { QUEUE_CAP_MIN = 16 };
@@ -137,14 +155,63 @@ pyrsl_work_queue_accepts(WorkQueueObject *self, PyObject *executor)
 
 /* --- The workers' side --- */
 
+static bool
+queue_look(queue_sleeper *sleeper, int64_t start_ns, int64_t look_ns)
+{
+    bool found;
+    do {
+        found = sem_trywait(&sleeper->wake) == 0;
+        sleeper->spent_ns = rsl_clock_now_ns() - start_ns;
+    } while (!found && sleeper->spent_ns < look_ns);
+    return found;
+}
+
 /* Sleeps until somebody has put something; before that `done` is posted. */
 static void
-queue_sleep(queue_sleeper *sleeper, WorkItemObject *done)
+queue_sleep(queue_sleeper *sleeper, WorkItemObject *done, int64_t look_ns)
 {
     Py_BEGIN_ALLOW_THREADS pyrsl_work_item_post(done);
-    while (sem_wait(&sleeper->wake) != 0 && errno == EINTR) {
+    int64_t start_ns = rsl_clock_now_ns();
+    sleeper->found = sleeper->looks && queue_look(sleeper, start_ns, look_ns);
+    if (!sleeper->found) {
+        while (sem_wait(&sleeper->wake) != 0 && errno == EINTR) {
+        }
+    }
+    if (!sleeper->looks) {
+        sleeper->spent_ns = rsl_clock_now_ns() - start_ns;
     }
     Py_END_ALLOW_THREADS
+}
+
+/* Under the lock. */
+static void
+queue_lie_down(WorkQueueObject *self, queue_sleeper *sleeper)
+{
+    sem_init(&sleeper->wake, 0, 0);
+    sleeper->looks = !self->looking && self->look_ns > 0
+                     && self->balance_ns >= self->look_ns;
+    self->looking = self->looking || sleeper->looks;
+    sleeper->next = self->sleepers;
+    self->sleepers = sleeper;
+}
+
+/* Under the lock. */
+static void
+queue_get_up(WorkQueueObject *self, queue_sleeper *sleeper)
+{
+    int64_t most_ns = self->look_ns * LOOKS_MAX;
+    sem_destroy(&sleeper->wake);
+    self->coming--;
+    if (sleeper->looks) {
+        self->looking = false;
+        self->balance_ns -= sleeper->spent_ns;
+        self->balance_ns += sleeper->found ? LOOK_SAVES_NS : 0;
+    } else if (sleeper->spent_ns < LOOK_SHORT_SLEEP_NS) {
+        self->balance_ns += LOOK_TRIAL_NS;
+    }
+    if (self->balance_ns > most_ns) {
+        self->balance_ns = most_ns;
+    }
 }
 
 /* Also where the queue is never empty others get the GIL, as between two
@@ -167,20 +234,17 @@ queue_take(WorkQueueObject *self, WorkItemObject *done)
         pthread_mutex_lock(&self->lock);
         PyObject *item = queue_pop(self);
         if (item == NULL) {
-            sem_init(&sleeper.wake, 0, 0);
-            sleeper.next = self->sleepers;
-            self->sleepers = &sleeper;
+            queue_lie_down(self, &sleeper);
         }
         pthread_mutex_unlock(&self->lock);
         if (item != NULL) {
             queue_post(done);
             return item;
         }
-        queue_sleep(&sleeper, done);
+        queue_sleep(&sleeper, done, self->look_ns);
         done = NULL;
-        sem_destroy(&sleeper.wake);
         pthread_mutex_lock(&self->lock);
-        self->coming--;
+        queue_get_up(self, &sleeper);
         pthread_mutex_unlock(&self->lock);
     }
 }
@@ -311,10 +375,15 @@ queue_empty(WorkQueueObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", NULL};
+    static char *names[] = {"", "", NULL};
     PyObject *submit;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:WorkQueue", names,
-                                     &submit)) {
+    long long look_ns;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OL:WorkQueue", names,
+                                     &submit, &look_ns)) {
+        return NULL;
+    }
+    if (look_ns < 0 || look_ns > LOOK_NS_MAX) {
+        PyErr_SetString(PyExc_ValueError, "look_ns is out of range");
         return NULL;
     }
     if (submit != Py_None && !PyFunction_Check(submit)) {
@@ -331,6 +400,7 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->st = st;
     self->submit = Py_NewRef(submit);
+    self->look_ns = look_ns;
     if (submit != Py_None) {
         self->submit_code = Py_NewRef(PyFunction_GET_CODE(submit));
     }
@@ -393,9 +463,11 @@ static PyMethodDef queue_methods[] = {
 };
 
 static PyType_Slot queue_slots[] = {
-    {Py_tp_doc, "WorkQueue(submit, /)\n--\n\n"
+    {Py_tp_doc, "WorkQueue(submit, look_ns, /)\n--\n\n"
                 "An executor's queue. submit is ThreadPoolExecutor's, or None "
-                "where it must be called."},
+                "where it must be called;\n"
+                "look_ns how long a worker may look for a job before it "
+                "sleeps."},
     {Py_tp_new, queue_new},
     {Py_tp_dealloc, queue_dealloc},
     {Py_tp_traverse, queue_traverse},

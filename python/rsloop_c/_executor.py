@@ -56,9 +56,9 @@ def _serve(executor_reference, context, queue):
 
 
 class _DefaultExecutor(_ThreadPoolExecutor):
-    def __init__(self):
+    def __init__(self, spin_ns):
         super().__init__(thread_name_prefix="asyncio")
-        self._work_queue = _core.WorkQueue(_plain_submit())
+        self._work_queue = _core.WorkQueue(_plain_submit(), spin_ns)
 
     def _start_worker(self):
         """A job was queued in C, and no worker is free for it."""
@@ -108,7 +108,7 @@ class ExecutorMixin:
             and (args[0] if args else kwargs.get("executor", self)) is None
             and concurrent.futures.ThreadPoolExecutor is _ThreadPoolExecutor
         ):
-            self._default_executor = _DefaultExecutor()
+            self._default_executor = _DefaultExecutor(self._spin_ns)
         return super().run_in_executor(*args, **kwargs)
 
     def _settle_work(self, future, outcome, failed):

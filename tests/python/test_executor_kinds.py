@@ -5,12 +5,13 @@ import asyncio
 import concurrent.futures
 import multiprocessing.resource_tracker
 import os
+import threading
 from unittest import mock
 
 import pytest
 
 import rsloop_c
-from support import PATIENCE, run
+from support import PATIENCE, environ, run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,6 +104,26 @@ def test_processes_run_jobs(loop):
             loop.run_in_executor(pool, os.getpid), PATIENCE)) != os.getpid()
 
 
+@pytest.mark.parametrize("microseconds", [0, 30, 10_000])
+def test_jobs_return_however_long_workers_look_for_them(flavour, microseconds):
+    """One after the other, so that looks pay; then several at once, and a pause."""
+    with environ(RSLOOP_C_SPIN_US=str(microseconds)):
+        loop = flavour.new_loop()
+
+    async def main():
+        for n in range(1000):
+            assert await loop.run_in_executor(None, abs, -n) == n
+        for _ in range(20):
+            barrier = threading.Barrier(3, timeout=PATIENCE)
+            await asyncio.gather(*(
+                loop.run_in_executor(None, barrier.wait) for _ in range(3)))
+            await asyncio.sleep(0.001)
+        await loop.shutdown_default_executor()
+
+    run(loop, main())
+    loop.close()
+
+
 def test_debug_mode_may_come_and_go(loop):
     async def main():
         for debug in (False, True, False):
@@ -113,13 +134,13 @@ def test_debug_mode_may_come_and_go(loop):
 
 
 def test_the_queue_refuses_what_it_cannot_take():
-    queue = rsloop_c._core.WorkQueue(None)
-    with pytest.raises(TypeError):
-        rsloop_c._core.WorkQueue(42)
-    with pytest.raises(TypeError):
-        rsloop_c._core.WorkQueue()
-    with pytest.raises(TypeError):
-        rsloop_c._core.WorkQueue(None, 1)
+    queue = rsloop_c._core.WorkQueue(None, 0)
+    for wrong in [(42, 0), (), (None,), (None, None), (None, 0, 0)]:
+        with pytest.raises(TypeError):
+            rsloop_c._core.WorkQueue(*wrong)
+    for wrong in (-1, 10**9):
+        with pytest.raises(ValueError, match="out of range"):
+            rsloop_c._core.WorkQueue(None, wrong)
     queue.worker_came()
     queue.put("item")
     assert queue.qsize() == 1 and not queue.empty()
