@@ -126,22 +126,20 @@ handle_cancel(HandleObject *self, PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(timer_cancel_doc,
 "cancel($self, /)\n--\n\n"
-"Cancel the call. Its place among the loop's timers is free at once.");
+"Cancel the call. What it refers to is free at once.");
 
 static PyObject *
 timer_cancel(TimerHandleObject *self, PyObject *Py_UNUSED(ignored))
 {
     /* NULL once the garbage collector has taken the handle apart. */
     LoopObject *loop = (LoopObject *)self->handle.loop;
+    bool was_cancelled = self->handle.cancelled == Py_True;
     Py_INCREF(self);
     PyObject *result = handle_cancel(&self->handle, NULL);
-    /* A stranger's cancel leaves the entry in the heap, where it is dropped
-     * when due: the heap belongs to the loop's thread. */
-    if (loop != NULL && pyrsl_loop_is_owner(loop)) {
+    if (loop != NULL && !was_cancelled) {
         Py_BEGIN_CRITICAL_SECTION(loop);
-        if (self->place != TIMER_NOT_QUEUED) {
-            Py_XSETREF(self->scheduled, Py_NewRef(Py_False));
-            pyrsl_timers_remove(&loop->timers, self);
+        if (self->scheduled == Py_True) {
+            pyrsl_timers_cancelled(&loop->timers, self);
         }
         Py_END_CRITICAL_SECTION();
     }
@@ -295,7 +293,7 @@ pyrsl_handle_types(PyObject *module, module_state *st)
             < 0
         || !layout_weakrefs_known((PyTypeObject *)st->AsyncioHandle)
         || pyrsl_layout_check(st->AsyncioTimerHandle, timer_places,
-                              offsetof(TimerHandleObject, place))
+                              offsetof(TimerHandleObject, tail))
                < 0) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_ImportError,

@@ -56,14 +56,11 @@ typedef struct ThreadSafeHandleObject {
     handle_tail tail;
 } ThreadSafeHandleObject;
 
-#define TIMER_NOT_QUEUED SIZE_MAX
-
 /* asyncio.TimerHandle adds _scheduled and _when; the rest is ours. */
 typedef struct TimerHandleObject {
     HandleObject handle;
-    PyObject *scheduled;
+    PyObject *scheduled; /* True while it is among the loop's timers */
     PyObject *when;
-    size_t place; /* [L] index in the heap, or TIMER_NOT_QUEUED */
     handle_tail tail;
 } TimerHandleObject;
 

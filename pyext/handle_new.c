@@ -341,7 +341,6 @@ handle_make(LoopObject *loop, PyTypeObject *type,
     if (type == loop->st->TimerHandleType) {
         TimerHandleObject *timer = (TimerHandleObject *)self;
         timer->scheduled = Py_NewRef(Py_False);
-        timer->place = TIMER_NOT_QUEUED;
     }
     if (handle_set_args(self, loop->st, callback) < 0
         || (loop->debug && handle_note_source(loop, self) < 0)) {

@@ -35,11 +35,11 @@ loop_runtime_info(LoopObject *self, PyObject *Py_UNUSED(ignored))
     if (dict == NULL) {
         return NULL;
     }
-    PyObject *own = Py_BuildValue("{s:n, s:n, s:K, s:K}", "ready",
-                                  (Py_ssize_t)self->ready.count, "timers",
-                                  (Py_ssize_t)self->timers.count, "turns",
-                                  (unsigned long long)self->turns, "callbacks",
-                                  (unsigned long long)self->callbacks);
+    PyObject *own = Py_BuildValue(
+        "{s:n, s:n, s:K, s:K}", "ready", (Py_ssize_t)self->ready.count,
+        "timers", (Py_ssize_t)pyrsl_timers_count(&self->timers), "turns",
+        (unsigned long long)self->turns, "callbacks",
+        (unsigned long long)self->callbacks);
     if (own == NULL || PyDict_Update(dict, own) < 0) {
         Py_CLEAR(dict);
     }

@@ -30,11 +30,9 @@ loop_timeout_ns(LoopObject *self)
     if (loop_found(self) > 0 || atomic_load(&self->stopping)) {
         return 0;
     }
-    double when = INFINITY;
+    double when;
     Py_BEGIN_CRITICAL_SECTION(self);
-    if (self->timers.count > 0) {
-        when = self->timers.heap[0].when;
-    }
+    when = pyrsl_timers_when(&self->timers);
     Py_END_CRITICAL_SECTION();
     if (when == INFINITY) {
         return -1;
@@ -107,11 +105,28 @@ loop_wait(LoopObject *self)
 static int
 loop_note_foreign_time(LoopObject *self)
 {
-    if (!self->foreign_clock || self->timers.count == 0
+    if (!self->foreign_clock || pyrsl_timers_count(&self->timers) == 0
         || loop_found(self) > 0) {
         return 0;
     }
     return pyrsl_loop_ask_clock(self, &self->foreign_now);
+}
+
+/* Before a sleep, so that a cancelled timer does not end it. Finalizers may
+ * run: the token is not taken yet. */
+static void
+loop_settle_timers(LoopObject *self)
+{
+    if (loop_found(self) > 0) {
+        return;
+    }
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (pyrsl_timers_count(&self->timers) > 0) {
+        double now =
+            self->foreign_clock ? self->foreign_now : pyrsl_clock_seconds();
+        pyrsl_timers_settle(&self->timers, now + LOOP_CLOCK_RESOLUTION);
+    }
+    Py_END_CRITICAL_SECTION();
 }
 
 static int
@@ -126,6 +141,7 @@ loop_poll(LoopObject *self)
     if (loop_note_foreign_time(self) < 0) {
         return -1;
     }
+    loop_settle_timers(self);
     int status;
     if (rsl_runtime_acquire(self->rt, &self->sink) == RSL_OK) {
         status = loop_wait(self);
@@ -149,9 +165,6 @@ loop_take_due_timer(LoopObject *self, double limit)
     TimerHandleObject *timer;
     Py_BEGIN_CRITICAL_SECTION(self);
     timer = pyrsl_timers_take_due(&self->timers, limit);
-    if (timer != NULL) {
-        Py_XSETREF(timer->scheduled, Py_NewRef(Py_False));
-    }
     Py_END_CRITICAL_SECTION();
     return timer;
 }
@@ -160,7 +173,7 @@ static int
 loop_queue_timers(LoopObject *self)
 {
 #ifndef Py_GIL_DISABLED /* else a stranger may be adding one */
-    if (self->timers.count == 0) {
+    if (pyrsl_timers_count(&self->timers) == 0) {
         return 0;
     }
 #endif
@@ -169,6 +182,9 @@ loop_queue_timers(LoopObject *self)
         return -1;
     }
     limit += LOOP_CLOCK_RESOLUTION;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    pyrsl_timers_settle(&self->timers, limit);
+    Py_END_CRITICAL_SECTION();
     TimerHandleObject *timer;
     while ((timer = loop_take_due_timer(self, limit)) != NULL) {
         if (timer->handle.cancelled == Py_True) {

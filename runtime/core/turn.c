@@ -183,7 +183,9 @@ rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
         rsl_spin_woke(&rt->spin);
         rsl_mailbox_unpark(&rt->mailbox);
     }
-    atomic_fetch_add_explicit(&rt->polls, 1, memory_order_relaxed);
+    atomic_store_explicit(
+        &rt->polls, atomic_load_explicit(&rt->polls, memory_order_relaxed) + 1,
+        memory_order_relaxed);
     return status;
 }
 
@@ -203,7 +205,8 @@ void
 rsl_runtime_release(rsl_runtime *rt, unsigned pending)
 {
     assert(rt->has_token);
-    if (rt->thread != NULL) {
+    if (rt->thread != NULL
+        && (pending > 1 || atomic_load(&rt->busy_since_ns) != 0)) {
         atomic_store(&rt->busy_since_ns, pending > 1 ? rsl_clock_now_ns() : 0);
     }
     rt->has_token = false;

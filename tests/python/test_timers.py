@@ -2,8 +2,12 @@
 """call_later, call_at, time: order, accuracy, cancellation, scale."""
 
 import asyncio
+import contextvars
+import gc
 import math
+import random
 import time
+import weakref
 
 import pytest
 
@@ -240,6 +244,89 @@ def test_cancelled_timers_do_not_accumulate(loop):
     alive = sum(isinstance(thing, asyncio.TimerHandle)
                 for thing in gc.get_objects())
     assert alive <= 2500, sys.version
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_old_and_new_timers_run_in_the_order_of_their_deadlines(loop, seed):
+    """Those of earlier turns, and those that are due before the turn that makes
+    them has ended; equal deadlines too, some cancelled."""
+    rng = random.Random(seed)
+    # asyncio's heap has an order of its own among equal ones.
+    deadlines = iter(rng.sample(range(10_000), 1000))
+    seen, expected, cancelled = [], [], []
+    start = loop.time() + 0.05
+
+    def make(number):
+        handles = []
+        for _ in range(number):
+            when = start + next(deadlines) / 1e7
+            handles.append(loop.call_at(when, seen.append, when))
+        rng.shuffle(handles)
+        cancelled.extend(handles[:number // 3])
+        expected.extend(handle.when() for handle in handles[number // 3:])
+
+    def late():
+        make(400)
+        for handle in cancelled:
+            handle.cancel()
+        while loop.time() < start + 0.01:
+            time.sleep(0.001)
+
+    make(500)
+    loop.call_soon(loop.call_soon, late)
+    loop.call_at(start + 0.02, loop.stop)
+    loop.run_forever()
+    assert seen == sorted(expected)
+
+
+def test_cancelled_timers_leave_a_running_loop(loop):
+    """Most of what waits was cancelled: it does not wait for its deadline."""
+    alive = 0
+
+    async def main():
+        nonlocal alive
+        kept = [loop.call_later(3600, print) for _ in range(100)]
+        gone = [loop.call_later(1800 + n % 7, print) for n in range(1000)]
+        await asyncio.sleep(0.001)
+        refs = [weakref.ref(handle) for handle in gone]
+        while gone:
+            gone.pop().cancel()
+        for _ in range(3):
+            await asyncio.sleep(0.001)
+        alive = sum(ref() is not None for ref in refs)
+        for handle in kept:
+            handle.cancel()
+
+    loop.run_until_complete(main())
+    assert alive <= 100
+
+
+def test_finalizer_of_a_cancelled_timer_may_make_others(loop):
+    """It runs when the loop drops the handle, and finds the timers in order."""
+    ran = []
+    variable = contextvars.ContextVar("variable")
+
+    class Thing:
+        def __del__(self):
+            if not loop.is_closed():
+                loop.call_later(0, ran.append, "timer")
+                loop.call_soon(ran.append, "callback")
+
+    def make():
+        variable.set(Thing())
+        return loop.call_later(3600, print)
+
+    handles = [contextvars.Context().run(make) for _ in range(100)]
+    for handle in handles:
+        handle.cancel()
+    del handle
+    handles.clear()
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    gc.collect()
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    assert ran.count("timer") == ran.count("callback") == 100
 
 
 def test_wait_for_a_timeout_raises_timeout_error(loop):
