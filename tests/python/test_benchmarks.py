@@ -4,6 +4,7 @@ crashes, hangs or is missing becomes an entry, not an end. asyncio serves as the
 loop under test; nothing here depends on how fast anything is."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -26,6 +27,7 @@ from benchmarks import (  # noqa: E402
     report,
     schedule,
     stats,
+    sweep,
     tools,
     workloads,
 )
@@ -313,9 +315,7 @@ def child_runs(monkeypatch):
     """Let the child process be a Python text of the test's."""
 
     def patch(text):
-        monkeypatch.setattr(
-            cell, "_command", lambda *_: [sys.executable, "-c", text]
-        )
+        monkeypatch.setattr(cell, "_command", lambda *_: [sys.executable, "-c", text])
 
     return patch
 
@@ -449,3 +449,24 @@ def test_list_names_all_rows(capsys):
     assert cli.main(["--list"]) == 0
     out = capsys.readouterr().out
     assert all(f"  {name} " in out for name in workloads.WORKLOADS)
+
+
+def test_a_sweep_compares_with_the_first_value():
+    def line(name, *numbers):
+        pairs = zip(("0", "50"), numbers, strict=True)
+        samples = {
+            value: [Sample(name, "x", 0, number, cpu_us=4.0 / number)]
+            for value, number in pairs
+        }
+        return sweep.Line(workloads.WORKLOADS[name], "x", samples)
+
+    lines = [line("unix", 2.0, 3.0), line("open-loop", 2.0, 4.0)]
+    lines[1].samples["50"][0].value = None
+    lines.append(line("open-loop", 2.0, 4.0))
+    text = sweep.table(lines, "V", ["0", "50"])
+    assert "| unix | x | 2, 2.00 µs | 1.50 (1.50..1.50), CPU 1.50" in text
+    assert "| open-loop | x | 2, 2.00 µs | failed |" in text
+    assert "| 0.50 (0.50..0.50), CPU 2.00" in text
+    with sweep.variable_set("SWEEP_TEST", "7"):
+        assert os.environ["SWEEP_TEST"] == "7"
+    assert "SWEEP_TEST" not in os.environ
