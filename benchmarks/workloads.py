@@ -143,13 +143,13 @@ def _working_echo(work_us: int, tls: bool) -> Workload:
     )
 
 
-def _loops(threads: int) -> Workload:
+def _loops(name: str, body: str, operations: int, threads: int) -> Workload:
     return Workload(
-        f"loops-{threads}",
-        f"tasks as above, on {threads} loop{'s' * (threads > 1)} in as many threads",
+        f"{name}-{threads}",
+        f"{body} as above, on {threads} loop{'s' * (threads > 1)} in as many threads",
         "inprocess",
-        target="tasks",
-        params={"operations": 10_000, "threads": threads},
+        target=body,
+        params={"operations": operations, "threads": threads},
     )
 
 
@@ -170,8 +170,8 @@ def _idle(name: str, conns: int) -> Workload:
 
 def _others() -> list[Workload]:
     return [
-        _loops(1),
-        _loops(2),
+        *(_loops("loops", "chain", 50_000, threads) for threads in (1, 2)),
+        *(_loops("loops-tasks", "tasks", 10_000, threads) for threads in (1, 2)),
         *(_working_echo(us, tls) for tls in (False, True) for us in WORK_US),
         Workload(
             "open-loop",

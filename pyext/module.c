@@ -128,6 +128,26 @@ module_type(PyObject *module, PyType_Spec *spec, PyObject *bases)
     return (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, bases);
 }
 
+/* Each instance counts a reference to its type, for which the threads of two
+ * loops would wait on one cache line. CPython counts those by thread since
+ * 3.14; 3.13 makes the classes of Python immortal once a thread is started, and
+ * ours become so here: the overflow is the public way. */
+static void
+module_share_types(module_state *st)
+{
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
+    PyTypeObject *const types[] = {
+        st->HandleType,          st->TimerHandleType, st->ThreadSafeHandleType,
+        st->StreamTransportType, st->FastCallType,    st->WorkItemType,
+    };
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        Py_SET_REFCNT((PyObject *)types[i], (Py_ssize_t)UINT32_MAX + 1);
+    }
+#else
+    (void)st;
+#endif
+}
+
 static int
 module_types(PyObject *module, module_state *st)
 {
@@ -146,6 +166,7 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_work_types(module, st) < 0) {
         return -1;
     }
+    module_share_types(st);
     return PyModule_AddType(module, st->LoopType) < 0
                    || PyModule_AddType(module, st->HandleType) < 0
                    || PyModule_AddType(module, st->TimerHandleType) < 0
