@@ -24,6 +24,10 @@ if(RSL_SANITIZE)
     target_link_options(rsl_flags INTERFACE -fsanitize=${RSL_SANITIZE})
 endif()
 
+if(RSL_LIBFUZZER)
+    target_compile_options(rsl_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 if(RSL_COVERAGE)
     target_compile_options(rsl_flags INTERFACE --coverage -O0 -g)
     target_link_options(rsl_flags INTERFACE --coverage)
