@@ -5,7 +5,6 @@ both in different ways, and no byte may notice the change."""
 import asyncio
 import os
 import random
-import socket
 
 import pytest
 
@@ -15,7 +14,6 @@ from support import (
     reset,
     settle,
     transport_and_peer,
-    until,
 )
 
 pytestmark = pytest.mark.stream
@@ -135,22 +133,3 @@ async def test_many_streams_change_sizes_at_once(loop):
             assert bytes(protocol.data) == sent
 
     await asyncio.gather(*(one(seed) for seed in range(8)))
-
-
-@pytest.mark.parametrize("first", [40_000, 56_000, 65_000])
-async def test_messages_that_are_there_arrive_whole(loop, first):
-    """Whatever came before, and whatever room that made the transport expect."""
-    ours, peer = socket.socketpair()
-    with peer:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        sizes = []
-        transport, protocol = await loop.create_unix_connection(
-            Recorder, sock=ours)
-        protocol.data_received = lambda data: sizes.append(len(data))
-        for size in [first] * 3 + [100_000] * 8:
-            expected = sum(sizes) + size
-            assert peer.send(b"x" * size) == size
-            await until(lambda: sum(sizes) == expected, "the message")  # noqa: B023
-        assert sizes[-5:] == [100_000] * 5
-        transport.abort()
-        await protocol.lost
