@@ -249,31 +249,6 @@ a_key_update_ends_the_connection(void **state)
     tls_pair_close(&pair);
 }
 
-static void
-openssl_updates_keys(void **state)
-{
-    tls_settings client = settings_of(TLS_OPENSSL, false, TLS_1_3);
-    tls_settings server = settings_of(TLS_OPENSSL, true, TLS_1_3);
-    tls_pair pair;
-
-    (void)state;
-    if (openssl_is_missing()) {
-        return;
-    }
-    tls_pair_open(&pair, &client, &server, "localhost");
-    tls_pair_shake(&pair);
-    for (int i = 0; i < 3; i++) {
-        assert_true(tls_openssl_update_keys(pair.client.tls));
-        tls_end_say(&pair.client, "after");
-        tls_pair_run(&pair);
-        tls_end_say(&pair.server, "answer");
-        tls_pair_run(&pair);
-    }
-    assert_int_equal(pair.server.got_len, 3 * strlen("after"));
-    assert_int_equal(pair.client.got_len, 3 * strlen("answer"));
-    tls_pair_close(&pair);
-}
-
 int
 main(void)
 {
@@ -285,7 +260,6 @@ main(void)
         cmocka_unit_test(a_checked_client_needs_a_name),
         cmocka_unit_test(a_renegotiation_is_refused),
         cmocka_unit_test(a_key_update_ends_the_connection),
-        cmocka_unit_test(openssl_updates_keys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
