@@ -178,14 +178,16 @@ rsl_status
 rsl_tls_export(rsl_tls *tls, const char *label, uint8_t *buf, size_t len);
 
 /* A client's session as bytes that rsl_tls_set_session() takes back, by
- * malloc(): the caller frees *out. RSL_AGAIN: no ticket has come so far. In
- * TLS 1.3 one comes only after the handshake, with the first reads. */
+ * malloc(): the caller frees *out. RSL_AGAIN: no ticket has come so far, or the
+ * engine has given it before. In TLS 1.3 one comes only after the handshake,
+ * with the first reads. */
 rsl_status rsl_tls_get_session(rsl_tls *tls, uint8_t **out, size_t *len);
 
 /* Offer that session; before the handshake. RSL_UNSUPPORTED: it is not one of
  * this engine's. */
 rsl_status rsl_tls_set_session(rsl_tls *tls, const uint8_t *data, size_t len);
 
+/* NULL is nothing. No send of its output may be in flight. */
 void rsl_tls_free(rsl_tls *tls);
 
 #endif
