@@ -3,21 +3,13 @@
 
 import asyncio
 import concurrent.futures
-import multiprocessing.resource_tracker
-import os
 import threading
 from unittest import mock
 
 import pytest
 
 import rsloop_c
-from support import PATIENCE, environ, run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def resource_tracker():
-    """multiprocessing keeps it for good; the guard of one test sees a leak."""
-    multiprocessing.resource_tracker.ensure_running()
+from support import PATIENCE, environ, run, run_python
 
 
 def test_the_default_executor_is_a_thread_pool_to_everybody(loop):
@@ -97,11 +89,24 @@ def test_an_executor_may_return_a_future_of_the_loop(loop):
     executor.submit.assert_called_once_with(abs, -1)
 
 
-def test_processes_run_jobs(loop):
-    with concurrent.futures.ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        assert run(loop, asyncio.wait_for(
-            loop.run_in_executor(pool, os.getpid), PATIENCE)) != os.getpid()
+def test_processes_run_jobs(flavour):
+    """In a child: multiprocessing keeps a process of its own for good, which
+    tests of subprocesses would find."""
+    done = run_python("""
+        import concurrent.futures, multiprocessing
+
+        async def main(pool):
+            return await asyncio.get_running_loop().run_in_executor(
+                pool, os.getpid)
+
+        context = multiprocessing.get_context("spawn")
+        loop = new_event_loop()
+        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+            assert loop.run_until_complete(main(pool)) != os.getpid()
+        loop.close()
+        print("good")
+        """, flavour)
+    assert done.stdout == "good\n", done.stderr
 
 
 @pytest.mark.parametrize("microseconds", [0, 30, 10_000])
