@@ -61,15 +61,27 @@ spin_take_census(rsl_spin *spin)
     }
 }
 
+/* Whether there was input, and no answer. */
+static bool
+spin_only_listens(rsl_spin *spin)
+{
+    bool only_listens = spin->heard && !spin->spoke;
+
+    spin->heard = false;
+    spin->spoke = false;
+    return only_listens;
+}
+
 bool
 rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns)
 {
     rsl_spin *spin = &rt->spin;
+    bool only_listens = spin_only_listens(spin), found;
     int64_t limit_ns = spin->limit_ns, start_ns, spent_ns;
-    bool found;
 
     spin_take_census(spin);
-    if (limit_ns == 0 || spin->balance_ns < limit_ns || spin->crowded) {
+    if (limit_ns == 0 || spin->balance_ns < limit_ns || spin->crowded
+        || only_listens) {
         return false;
     }
     if (spin_look(rt)) {

@@ -7,7 +7,9 @@
  *          vain costs what it took. The balance of both is kept, and while it
  *          is too low nobody looks. Nor with many connections at work: what
  *          they bring during a sleep is done together, which is cheaper for
- *          both sides than one message after the other.
+ *          both sides than one message after the other. Nor for input that
+ *          got no answer: whoever sends it does not wait for this side, and
+ *          what comes during a sleep is read at once.
  * Thread:  loop thread, token held; needs no GIL.
  * Memory:  a value inside rsl_runtime. */
 #ifndef RSL_CORE_SPIN_H
@@ -25,6 +27,8 @@ typedef struct rsl_spin {
     uint64_t sources;   /* [L] who was heard of lately, a bit for each */
     unsigned waits;     /* [L] since `sources` was looked at */
     bool crowded;       /* [L] there were many */
+    bool heard;         /* [L] input was found since the last look or sleep */
+    bool spoke;         /* [L] output was sent since then */
 } rsl_spin;
 
 /* An event of conn or datagram socket `id` was found. */
@@ -32,6 +36,14 @@ static inline void
 rsl_spin_hear(rsl_spin *spin, uint64_t id)
 {
     spin->sources |= UINT64_C(1) << (id % 64);
+    spin->heard = true;
+}
+
+/* Something was sent, by a conn or datagram socket. */
+static inline void
+rsl_spin_speak(rsl_spin *spin)
+{
+    spin->spoke = true;
 }
 
 /* Look whether a wait of `timeout_ns` would end at once, for a moment if that

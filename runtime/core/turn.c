@@ -301,6 +301,7 @@ rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
         rsl_list_init(&batch_of_round);
         rsl_list_splice(&batch_of_round, &rt->dirty);
         while ((count = flush_fill(&batch_of_round, conns)) > 0) {
+            rsl_spin_speak(&rt->spin);
             rt->backend->ops->send_batch(rt->backend, conns, count,
                                          rt->has_token);
         }

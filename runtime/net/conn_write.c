@@ -231,6 +231,7 @@ conn_send_some(rsl_conn *conn, rsl_err *err)
     for (unsigned i = 0; i < count; i++) {
         wanted += iov[i].iov_len;
     }
+    rsl_spin_speak(&conn->rt->spin);
     status = backend->ops->send(backend, conn, iov, count, &sent, err);
     if (status != RSL_OK) {
         return status;

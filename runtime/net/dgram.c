@@ -82,6 +82,7 @@ rsl_status
 rsl_dgram_send(rsl_dgram *dgram, const void *data, size_t len,
                const rsl_addr *to, rsl_err *err)
 {
+    rsl_spin_speak(&dgram->rt->spin);
     return rsl_sock_sendto(dgram->fd, data, len, to, err);
 }
 

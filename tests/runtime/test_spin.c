@@ -194,6 +194,7 @@ nobody_looks_while_many_conns_are_at_work(void **state)
         for (int i = 0; i < 16; i++) {
             allow(f, 1);
             rsl_spin_hear(&f->rt->spin, (uint64_t)i);
+            rsl_spin_speak(&f->rt->spin);
             wait_once(f, SHORT_NS);
         }
     }
@@ -201,9 +202,38 @@ nobody_looks_while_many_conns_are_at_work(void **state)
     for (int i = 0; i < 32; i++) {
         allow(f, 1);
         rsl_spin_hear(&f->rt->spin, (uint64_t)(i % 3));
+        rsl_spin_speak(&f->rt->spin);
         wait_once(f, SHORT_NS);
     }
     assert_true(fake_peeks(f->fake) > peeks);
+}
+
+static void
+nobody_looks_for_more_of_what_gets_no_answer(void **state)
+{
+    fixture *f = *state;
+
+    allow(f, SHORT_NS);
+    rsl_spin_hear(&f->rt->spin, 1);
+    wait_once(f, SHORT_NS);
+    assert_int_equal(fake_peeks(f->fake), 0);
+    rsl_spin_hear(&f->rt->spin, 1);
+    rsl_spin_speak(&f->rt->spin);
+    wait_once(f, SHORT_NS);
+    assert_true(fake_peeks(f->fake) > 0);
+}
+
+static void
+what_is_flushed_counts_as_an_answer(void **state)
+{
+    fixture *f = *state;
+
+    allow(f, SHORT_NS);
+    rsl_spin_hear(&f->rt->spin, 1);
+    assert_int_equal(rsl_conn_write(f->conn, "abc", 3, f), RSL_OK);
+    rsl_runtime_flush(f->rt, &f->loop.sink);
+    wait_once(f, SHORT_NS);
+    assert_true(fake_peeks(f->fake) > 0);
 }
 
 int
@@ -220,6 +250,8 @@ main(void)
         TURN_TEST(what_is_there_already_saves_no_sleep),
         TURN_TEST(many_short_sleeps_allow_a_look),
         TURN_TEST(nobody_looks_while_many_conns_are_at_work),
+        TURN_TEST(nobody_looks_for_more_of_what_gets_no_answer),
+        TURN_TEST(what_is_flushed_counts_as_an_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
