@@ -275,7 +275,7 @@ def test_child_of_any_fork_ends_normally_and_the_parent_goes_on(
     if where != "idle" and not flavour.ours:
         pytest.skip("asyncio's child shares the parent's epoll and empties it")
     done = run_python("""
-        import threading, warnings
+        import threading, time, warnings
         warnings.simplefilter("ignore")
         where = WHERE
         loop = new_event_loop()
@@ -316,9 +316,14 @@ def test_child_of_any_fork_ends_normally_and_the_parent_goes_on(
         else:
             # The child has only the thread that forked it.
             def in_thread():
+                threads = len(os.listdir("/proc/self/task"))
                 thread = threading.Thread(target=fork)
                 thread.start()
                 thread.join()
+                # It ends a moment after that, and under ASan with a lock held
+                # that the next child would find locked for ever.
+                while len(os.listdir("/proc/self/task")) > threads:
+                    time.sleep(0.001)
             loop.run_until_complete(main(in_thread))
         print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
                for pid in pids])
