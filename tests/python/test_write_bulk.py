@@ -24,14 +24,18 @@ class Reader(threading.Thread):
     def __init__(self, sock):
         super().__init__(daemon=True)
         self.sock = sock
-        self.data = bytearray()
+        self.pieces = []  # a bytearray is not for two threads on 3.13t
+
+    @property
+    def data(self):
+        return b"".join(list(self.pieces))
 
     def run(self):
         self.sock.setblocking(True)
         self.sock.settimeout(PATIENCE)
         with contextlib.suppress(OSError):
             while piece := self.sock.recv(1 << 20):
-                self.data += piece
+                self.pieces.append(piece)
 
 
 @contextlib.asynccontextmanager
@@ -45,7 +49,7 @@ async def bulk_writer():
                 transport.write(bytes(PIECE))
                 await until(lambda: transport.get_write_buffer_size() == 0)
             await until(lambda: len(reader.data) == WARM_UP * PIECE)
-            reader.data.clear()
+            reader.pieces.clear()
             protocol.calls.clear()
             yield transport, protocol, reader
         finally:
