@@ -112,55 +112,44 @@ assert_alpn(rsl_tls *tls, const char *expected)
     assert_memory_equal(info.alpn, expected, info.alpn_len);
 }
 
+/* What both sides tell when each offers its own; NULL: nothing. */
 static void
-alpn_is_the_servers_first_that_the_client_has(void **state)
+assert_agreed_alpn(const char *client_alpn, const char *server_alpn,
+                   const char *expected)
 {
     tls_settings client = tls_client_settings();
     tls_settings server = tls_server_settings();
     tls_pair pair;
 
-    (void)state;
-    client.alpn = "http/1.1,h2";
-    server.alpn = "h2,http/1.1";
+    client.alpn = client_alpn;
+    server.alpn = server_alpn;
     tls_pair_open(&pair, &client, &server, "localhost");
     tls_pair_shake(&pair);
-    assert_alpn(pair.client.tls, "h2");
-    assert_alpn(pair.server.tls, "h2");
+    assert_alpn(pair.client.tls, expected);
+    assert_alpn(pair.server.tls, expected);
     tls_pair_close(&pair);
+}
+
+static void
+alpn_is_the_servers_first_that_the_client_has(void **state)
+{
+    (void)state;
+    assert_agreed_alpn("http/1.1,h2", "h2,http/1.1", "h2");
 }
 
 static void
 alpn_of_one_side_only_is_none(void **state)
 {
-    tls_settings client = tls_client_settings();
-    tls_settings server = tls_server_settings();
-    tls_pair pair;
-
     (void)state;
-    client.alpn = "h2";
-    tls_pair_open(&pair, &client, &server, "localhost");
-    tls_pair_shake(&pair);
-    assert_alpn(pair.client.tls, NULL);
-    assert_alpn(pair.server.tls, NULL);
-    tls_pair_close(&pair);
+    assert_agreed_alpn("h2", NULL, NULL);
 }
 
 /* As ssl.SSLContext has it: who shares no protocol goes on without. */
 static void
 alpn_without_overlap_is_no_fault(void **state)
 {
-    tls_settings client = tls_client_settings();
-    tls_settings server = tls_server_settings();
-    tls_pair pair;
-
     (void)state;
-    client.alpn = "h2";
-    server.alpn = "http/1.1";
-    tls_pair_open(&pair, &client, &server, "localhost");
-    tls_pair_shake(&pair);
-    assert_alpn(pair.client.tls, NULL);
-    assert_alpn(pair.server.tls, NULL);
-    tls_pair_close(&pair);
+    assert_agreed_alpn("h2", "http/1.1", NULL);
 }
 
 static void
