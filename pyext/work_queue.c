@@ -13,19 +13,13 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include <rsl/looks.h>
+
 #include "work.h"
 
-/* Before a sleep a worker looks for a job for a moment, under the same rules
- * and for the same reasons as the loop (runtime/core/spin.h): a look that finds
- * one has saved a sleep, one in vain costs what it took, and sleeps that are
- * short let it be tried. Of several workers one looks. */
-enum {
-    LOOK_SAVES_NS = 20000,
-    LOOK_SHORT_SLEEP_NS = 50000,
-    LOOK_TRIAL_NS = 200,
-    LOOKS_MAX = 8, /* so many pay in advance at most */
-    LOOK_NS_MAX = 10000000,
-};
+/* Before a sleep a worker looks for a job for a moment while that pays
+ * (rsl/looks.h). Of several workers one looks. */
+enum { LOOK_NS_MAX = 10000000 };
 
 /* A worker that sleeps, on its stack. */
 typedef struct queue_sleeper {
@@ -42,16 +36,15 @@ struct WorkQueueObject {
     module_state *st;      /* [K] */
     PyObject *submit;      /* [K] ThreadPoolExecutor.submit, or None */
     PyObject *submit_code; /* [K] its code, or NULL */
-    int64_t look_ns;       /* [K] how long a look may take; 0: none */
     pthread_mutex_t lock;
     PyObject **ring; /* `cap` places, a power of two, or NULL */
     size_t head, count, cap;
     queue_sleeper *sleepers; /* the latest first: its memory is in the cache */
-    size_t coming; /* workers that were woken or started and have not come */
-    bool closed;   /* None was put: nothing may follow it */
-    bool staffed;  /* there are as many workers as there may be */
-    bool looking;  /* one of the sleepers looks, or has looked in vain */
-    int64_t balance_ns; /* what looks have saved, less what they cost */
+    size_t coming;   /* workers that were woken or started and have not come */
+    bool closed;     /* None was put: nothing may follow it */
+    bool staffed;    /* there are as many workers as there may be */
+    bool looking;    /* one of the sleepers looks, or has looked in vain */
+    rsl_looks looks; /* its limit is [K] */
 };
 
 enum { QUEUE_CAP_MIN = 16 };
@@ -188,8 +181,7 @@ static void
 queue_lie_down(WorkQueueObject *self, queue_sleeper *sleeper)
 {
     sem_init(&sleeper->wake, 0, 0);
-    sleeper->looks = !self->looking && self->look_ns > 0
-                     && self->balance_ns >= self->look_ns;
+    sleeper->looks = !self->looking && rsl_looks_pay(&self->looks);
     self->looking = self->looking || sleeper->looks;
     sleeper->next = self->sleepers;
     self->sleepers = sleeper;
@@ -199,18 +191,13 @@ queue_lie_down(WorkQueueObject *self, queue_sleeper *sleeper)
 static void
 queue_get_up(WorkQueueObject *self, queue_sleeper *sleeper)
 {
-    int64_t most_ns = self->look_ns * LOOKS_MAX;
     sem_destroy(&sleeper->wake);
     self->coming--;
     if (sleeper->looks) {
         self->looking = false;
-        self->balance_ns -= sleeper->spent_ns;
-        self->balance_ns += sleeper->found ? LOOK_SAVES_NS : 0;
-    } else if (sleeper->spent_ns < LOOK_SHORT_SLEEP_NS) {
-        self->balance_ns += LOOK_TRIAL_NS;
-    }
-    if (self->balance_ns > most_ns) {
-        self->balance_ns = most_ns;
+        rsl_looks_looked(&self->looks, sleeper->found, sleeper->spent_ns);
+    } else {
+        rsl_looks_slept(&self->looks, sleeper->spent_ns);
     }
 }
 
@@ -241,7 +228,7 @@ queue_take(WorkQueueObject *self, WorkItemObject *done)
             queue_post(done);
             return item;
         }
-        queue_sleep(&sleeper, done, self->look_ns);
+        queue_sleep(&sleeper, done, self->looks.limit_ns);
         done = NULL;
         pthread_mutex_lock(&self->lock);
         queue_get_up(self, &sleeper);
@@ -400,7 +387,7 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->st = st;
     self->submit = Py_NewRef(submit);
-    self->look_ns = look_ns;
+    self->looks.limit_ns = look_ns;
     if (submit != Py_None) {
         self->submit_code = Py_NewRef(PyFunction_GET_CODE(submit));
     }

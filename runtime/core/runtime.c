@@ -17,7 +17,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
 {
     rt->hooks = config->hooks;
     rt->takeover = config->takeover;
-    rt->spin.limit_ns = config->spin_ns;
+    rt->spin.looks.limit_ns = config->spin_ns;
     rt->fork_generation = rsl_fork_generation();
     rsl_token_init(&rt->token);
     rsl_id_table_init(&rt->conns);

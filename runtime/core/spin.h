@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* spin.h - looking again for a moment before going to sleep.
  *
- * Role:    decides whether that is worth its time, and does it. A sleep costs
- *          two context switches here and an interrupt of this core there, by
- *          whoever ends it. A look that finds something saves them, one in
- *          vain costs what it took. The balance of both is kept, and while it
- *          is too low nobody looks. Nor with many connections at work: what
- *          they bring during a sleep is done together, which is cheaper for
- *          both sides than one message after the other. Nor for input that
- *          got no answer: whoever sends it does not wait for this side, and
- *          what comes during a sleep is read at once.
+ * Role:    decides whether that is worth its time (rsl/looks.h), and does it.
+ *          Nobody looks with many connections at work: what they bring during
+ *          a sleep is done together, which is cheaper for both sides than one
+ *          message after the other. Nor for input that got no answer: whoever
+ *          sends it does not wait for this side, and what comes during a sleep
+ *          is read at once.
  * Thread:  loop thread, token held; needs no GIL.
  * Memory:  a value inside rsl_runtime. */
 #ifndef RSL_CORE_SPIN_H
@@ -18,17 +15,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <rsl/looks.h>
+
 typedef struct rsl_runtime rsl_runtime;
 
 typedef struct rsl_spin {
-    int64_t limit_ns;   /* [K] of one look; 0: never */
-    int64_t balance_ns; /* [L] what looks have saved, less what they cost */
-    int64_t slept_ns;   /* [L] when the last sleep began */
-    uint64_t sources;   /* [L] who was heard of lately, a bit for each */
-    unsigned waits;     /* [L] since `sources` was looked at */
-    bool crowded;       /* [L] there were many */
-    bool heard;         /* [L] input was found since the last look or sleep */
-    bool spoke;         /* [L] output was sent since then */
+    rsl_looks looks;  /* [L] */
+    int64_t slept_ns; /* [L] when the last sleep began */
+    uint64_t sources; /* [L] who was heard of lately, a bit for each */
+    unsigned waits;   /* [L] since `sources` was looked at */
+    bool crowded;     /* [L] there were many */
+    bool heard;       /* [L] input was found since the last look or sleep */
+    bool spoke;       /* [L] output was sent since then */
 } rsl_spin;
 
 /* An event of conn or datagram socket `id` was found. */

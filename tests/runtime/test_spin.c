@@ -27,8 +27,8 @@ wait_once(fixture *f, int64_t timeout_ns)
 static void
 allow(fixture *f, int64_t limit_ns)
 {
-    f->rt->spin.limit_ns = limit_ns;
-    f->rt->spin.balance_ns = limit_ns;
+    f->rt->spin.looks.limit_ns = limit_ns;
+    f->rt->spin.looks.balance_ns = limit_ns;
 }
 
 static void
@@ -149,7 +149,7 @@ looks_in_vain_are_paid_and_end(void **state)
 
     allow(f, SHORT_NS);
     wait_once(f, 2 * SHORT_NS);
-    assert_true(f->rt->spin.balance_ns <= 0);
+    assert_true(f->rt->spin.looks.balance_ns <= 0);
     assert_int_equal(fake_waited_ns(f->fake), 2 * SHORT_NS);
     peeks = fake_peeks(f->fake);
     wait_once(f, 2 * SHORT_NS); /* a long sleep is no reason to look again */
@@ -165,7 +165,7 @@ what_is_there_already_saves_no_sleep(void **state)
     feed(f, "abc");
     wait_once(f, -1);
     assert_int_equal(fake_peeks(f->fake), 1);
-    assert_int_equal(f->rt->spin.balance_ns, SHORT_NS);
+    assert_int_equal(f->rt->spin.looks.balance_ns, SHORT_NS);
 }
 
 static void
@@ -174,8 +174,9 @@ many_short_sleeps_allow_a_look(void **state)
     fixture *f = *state;
     const int64_t limit_ns = 5000;
 
-    f->rt->spin.limit_ns = limit_ns;
-    for (int i = 0; i < 100000 && f->rt->spin.balance_ns < limit_ns; i++) {
+    f->rt->spin.looks.limit_ns = limit_ns;
+    for (int i = 0; i < 100000 && f->rt->spin.looks.balance_ns < limit_ns;
+         i++) {
         wait_once(f, 1); /* the fake sleeps in milliseconds: not at all */
     }
     assert_int_equal(fake_peeks(f->fake), 0);
