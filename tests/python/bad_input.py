@@ -160,13 +160,12 @@ class Outcome:
         return True
 
 
-def differences(calls, ours_of, theirs_of, known):
-    """A line for each call whose outcome is not asyncio's; known maps those
-    that may be otherwise to the reason."""
+def differences(calls, outcomes_of, known):
+    """A line for each call whose outcome is not asyncio's; outcomes_of gives
+    ours and theirs, known maps those that may be otherwise to the reason."""
     found = []
     for call in calls:
-        theirs = theirs_of(call)
-        ours = ours_of(call)
+        ours, theirs = outcomes_of(call)
         if not ours.matches(theirs) and repr(call) not in known:
             found.append(f"{call!r}: {ours} in place of {theirs}")
     return found

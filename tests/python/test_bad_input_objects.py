@@ -174,8 +174,8 @@ def check(make_loop, case, name, place, only_valid=False):
     make = MAKERS[case]
     found = bad_input.differences(
         bad_input.calls_of(CLASSES[case], name, only_valid=only_valid),
-        lambda call: outcome_of(make_loop, make, place, call),
-        lambda call: outcome_of(asyncio.SelectorEventLoop, make, place, call),
+        lambda call: [outcome_of(factory, make, place, call) for factory in (
+            make_loop, asyncio.SelectorEventLoop)],
         known={})
     assert not found, "\n" + "\n".join(found)
 
