@@ -9,6 +9,7 @@
 #include "handle.h"
 #include "inotify.h"
 #include "loop.h"
+#include "tls_engine.h"
 #include "transport.h"
 #include "work.h"
 
@@ -163,7 +164,8 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_datagram_type(module, st) < 0
         || pyrsl_fast_types(module, st) < 0
         || pyrsl_clients_type(module, st) < 0
-        || pyrsl_work_types(module, st) < 0) {
+        || pyrsl_work_types(module, st) < 0
+        || pyrsl_tls_engine_type(module, st) < 0) {
         return -1;
     }
     module_share_types(st);
@@ -174,6 +176,7 @@ module_types(PyObject *module, module_state *st)
                    || PyModule_AddType(module, st->ReadPipeTransportType) < 0
                    || PyModule_AddType(module, st->WritePipeTransportType) < 0
                    || PyModule_AddType(module, st->DatagramTransportType) < 0
+                   || PyModule_AddType(module, st->TLSEngineType) < 0
                ? -1
                : 0;
 }
@@ -184,7 +187,8 @@ module_exec(PyObject *module)
     module_state *st = PyModule_GetState(module);
     if (state_import(st) < 0 || state_names(st) < 0
         || module_types(module, st) < 0
-        || PyModule_AddFunctions(module, pyrsl_inotify_functions) < 0) {
+        || PyModule_AddFunctions(module, pyrsl_inotify_functions) < 0
+        || PyModule_AddFunctions(module, pyrsl_tls_openssl_functions) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RSL_VERSION);
@@ -209,6 +213,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->ClientsType);
     Py_VISIT(st->WorkItemType);
     Py_VISIT(st->WorkQueueType);
+    Py_VISIT(st->TLSEngineType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -234,6 +239,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->ClientsType);
     Py_CLEAR(st->WorkItemType);
     Py_CLEAR(st->WorkQueueType);
+    Py_CLEAR(st->TLSEngineType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }

@@ -125,6 +125,7 @@ typedef struct module_state {
     PyTypeObject *ClientsType;  /* NULL where asyncio.Server keeps its own */
     PyTypeObject *WorkItemType; /* a job of run_in_executor() */
     PyTypeObject *WorkQueueType;
+    PyTypeObject *TLSEngineType;
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */

@@ -326,6 +326,18 @@ rsl_tls_last_error(const rsl_tls *tls)
     return &tls->error;
 }
 
+void
+rsl_tls_set_owner(rsl_tls *tls, void *owner)
+{
+    tls->owner = owner;
+}
+
+void *
+rsl_tls_owner(const rsl_tls *tls)
+{
+    return tls->owner;
+}
+
 rsl_status
 rsl_tls_peer_chain(rsl_tls *tls, rsl_tls_each_der each, void *arg)
 {

@@ -51,6 +51,7 @@ struct rsl_tls {
     rsl_tls_input input;
     rsl_tls_output_queue output;
     rsl_tls_error error;
+    void *owner;   /* rsl_tls_set_owner() */
     uint8_t state; /* rsl_tls_state */
 };
 

@@ -15,6 +15,7 @@
 
 /* OpenSSL's own, which we only pass on. */
 typedef struct ssl_st SSL;
+typedef struct ssl_ctx_st SSL_CTX;
 typedef struct ssl_session_st SSL_SESSION;
 typedef struct ssl_cipher_st SSL_CIPHER;
 typedef struct bio_st BIO;
@@ -59,6 +60,11 @@ typedef void rsl_ssl_info_fn(const SSL *ssl, int where, int ret);
     X(int, SSL_get_error, (const SSL *, int))                              \
     X(int, SSL_pending, (const SSL *))                                     \
     X(int, SSL_is_server, (const SSL *))                                   \
+    X(SSL_CTX *, SSL_get_SSL_CTX, (const SSL *))                           \
+    X(void *, SSL_get_ex_data, (const SSL *, int))                         \
+    X(unsigned long, SSL_CTX_get_options, (const SSL_CTX *))               \
+    X(int, SSL_CTX_get_verify_mode, (const SSL_CTX *))                     \
+    X(size_t, SSL_CTX_get_num_tickets, (const SSL_CTX *))                  \
     X(void, SSL_set_info_callback, (SSL *, rsl_ssl_info_fn *))             \
     X(const char *, SSL_get_version, (const SSL *))                        \
     X(const SSL_CIPHER *, SSL_get_current_cipher, (const SSL *))           \

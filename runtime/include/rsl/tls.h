@@ -159,6 +159,10 @@ void rsl_tls_get_info(rsl_tls *tls, rsl_tls_info *out);
 
 const rsl_tls_error *rsl_tls_last_error(const rsl_tls *tls);
 
+/* A word of whoever made the engine; NULL at first. */
+void rsl_tls_set_owner(rsl_tls *tls, void *owner);
+void *rsl_tls_owner(const rsl_tls *tls);
+
 /* ssl.SSLError.reason for error->text: "CERTIFICATE_VERIFY_FAILED". Fills at
  * most `cap` bytes, terminated. */
 void rsl_tls_error_reason(const rsl_tls_error *error, char *buf, size_t cap);
