@@ -25,6 +25,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
     rsl_id_table_init(&rt->dgrams);
     rsl_list_init(&rt->dirty);
     rsl_list_init(&rt->closing);
+    rsl_rwatches_init(&rt->rwatches);
     rt->post_sink.emit = rsl_post_sink_emit;
     rt->flush_sink = &rt->post_sink;
     atomic_init(&rt->busy_since_ns, 0);
@@ -144,6 +145,7 @@ rsl_runtime_close(rsl_runtime *rt)
         rsl_thread_free(rt->thread, forked);
         rt->thread = NULL;
     }
+    rsl_rwatches_fini(&rt->rwatches, forked);
     runtime_take_token(rt);
     runtime_close_all(rt);
     rsl_resolver_fini(rt);

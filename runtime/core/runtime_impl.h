@@ -17,6 +17,7 @@
 
 #include "base/id_table.h"
 #include "base/list.h"
+#include "core/rwatch.h"
 #include "core/spin.h"
 #include "core/token.h"
 #include "io/backend.h"
@@ -40,6 +41,7 @@ struct rsl_runtime {
     rsl_token token;        /* [A] who may read */
     rsl_thread *thread;     /* [L] the runtime thread; NULL before first run */
     rsl_resolver *resolver; /* [L] made at the first look-up */
+    rsl_rwatches rwatches;  /* [A] fds of the runtime thread */
 
     rsl_id_table conns;     /* [L] writes under the token; [T] reads */
     rsl_id_table listeners; /* [L] */

@@ -34,20 +34,32 @@ struct rsl_thread {
     pthread_cond_t parked;             /* `ticking` became false */
     bool exiting;                      /* under the lock */
     atomic_bool ticking;               /* [A] written under the lock */
+    atomic_bool wanted;                /* [A] a kick that was not answered */
     atomic_int_fast64_t kick_after_ns; /* [A] back-off of useless takeovers */
 };
 
-/* Sleep until kicked, or for `timeout_ns` when that is not negative. */
+/* Sleep until signalled, or for `timeout_ns` when that is not negative. Watches
+ * that become ready are served, and end the sleep as well. */
 static void
 thread_pause(rsl_thread *thread, int64_t timeout_ns)
 {
-    struct pollfd kick = {.fd = thread->kick_fd, .events = POLLIN};
+    struct pollfd fds[2] = {
+        {.fd = thread->kick_fd, .events = POLLIN},
+        /* ppoll() ignores -1 */
+        {.fd = atomic_load(&thread->rt->rwatches.epfd), .events = POLLIN},
+    };
     struct timespec timeout = {.tv_nsec = timeout_ns};
     uint64_t count;
 
     /* Every signal is blocked and the arguments are good: a failure could only
      * end the pause early. */
-    if (ppoll(&kick, 1, timeout_ns < 0 ? NULL : &timeout, NULL) > 0
+    if (ppoll(fds, 2, timeout_ns < 0 ? NULL : &timeout, NULL) <= 0) {
+        return;
+    }
+    if (fds[1].revents != 0) {
+        rsl_rwatches_serve(thread->rt);
+    }
+    if (fds[0].revents != 0
         && read(thread->kick_fd, &count, sizeof count) < 0) {
         return; /* another look costs nothing */
     }
@@ -93,9 +105,10 @@ thread_main(void *arg)
         bool go;
 
         thread_pause(thread, -1);
+        go = atomic_exchange(&thread->wanted, false);
         pthread_mutex_lock(&thread->lock);
         exiting = thread->exiting;
-        go = !exiting && !atomic_load(&rt->stopping);
+        go = go && !exiting && !atomic_load(&rt->stopping);
         atomic_store(&thread->ticking, go);
         pthread_mutex_unlock(&thread->lock);
         if (!go) {
@@ -199,8 +212,15 @@ void
 rsl_thread_kick(rsl_thread *thread)
 {
     if (!atomic_load(&thread->ticking)) {
+        atomic_store(&thread->wanted, true);
         thread_signal(thread);
     }
+}
+
+void
+rsl_thread_look(rsl_thread *thread)
+{
+    thread_signal(thread);
 }
 
 void

@@ -19,6 +19,9 @@ void rsl_thread_free(rsl_thread *thread, bool forked);
 /* Begin to tick. Ignored while it ticks, or while rt->stopping. */
 void rsl_thread_kick(rsl_thread *thread);
 
+/* Look at rt->rwatches again, and do nothing else. */
+void rsl_thread_look(rsl_thread *thread);
+
 /* Set rt->stopping and wait until the thread is parked. It stays so until
  * rsl_thread_allow(). */
 void rsl_thread_park(rsl_thread *thread);
