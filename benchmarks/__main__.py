@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import cell, chart, machine, report, schedule, tools, workloads
+from . import cell, chart, loops, machine, report, schedule, tools, workloads
 from .loops import BASELINE, LOOPS
 from .report import Run
 from .workloads import SETS, WORKLOADS, Workload
@@ -26,7 +26,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Event loops side by side, every cell in processes of its own.",
     )
     add = parser.add_argument
-    add("--loops", help="names, comma-separated; default: all that import")
+    add("--loops", default="default", help="names or sets; default: all that import")
     add("--workloads", help="names, prefixes with a star, or sets; default: default")
     add("--rounds", type=int, help="default: 5")
     add("--seconds", type=float, help="of measuring in each cell; default: 1")
@@ -58,16 +58,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--rounds and --seconds are positive")
     try:
         args.rows = workloads.select(args.workloads)
+        args.names = loops.select(args.loops)
     except ValueError as exc:
         parser.error(f"{exc}; see --list")
-    args.names = args.loops.split(",") if args.loops else list(LOOPS)
-    if unknown := set(args.names) - set(LOOPS):
-        parser.error(f"no such loop: {', '.join(sorted(unknown))}; see --list")
     return args
 
 
 def _print_list() -> None:
     print("loops:", ", ".join(LOOPS))
+    for name, names in loops.SETS.items():
+        print(f"set {name}: {', '.join(names)}")
     for name, rows in SETS.items():
         print(f"set {name}: {len(rows)} rows")
     for row in WORKLOADS.values():
@@ -120,13 +120,13 @@ def _conditions(args: argparse.Namespace) -> cell.Conditions:
 
 
 def _calibrate(
-    loops: Sequence[str], row: Workload, conditions: cell.Conditions
+    names: Sequence[str], row: Workload, conditions: cell.Conditions
 ) -> float:
     """Half of what the best loop does in a closed loop."""
     name = f"echo-{row.target}-1k-{row.params['conns']}"
     found = [
         cell.measure(WORKLOADS[name], loop, 0, conditions).value or 0.0
-        for loop in loops
+        for loop in names
     ]
     return OPEN_LOOP_SHARE * max(found)
 
@@ -165,7 +165,7 @@ def perform(args: argparse.Namespace) -> Run:
     run = Run(machine.describe(), options, baseline, present, absent, args.rows)
     if not conditions.rate:
         for row in args.rows:
-            if row.kind == "open":
+            if row.kind == "open" and "rate" not in row.params:
                 rate = _calibrate(list(present), row, conditions)
                 conditions = cell.with_rate(conditions, rate)
     options["rate"] = round(conditions.rate)
@@ -185,9 +185,9 @@ def _say_how_long(run: Run, conditions: cell.Conditions) -> None:
 
 def collect(run: Run, conditions: cell.Conditions, out: Path | None) -> None:
     """Ctrl-C ends the measuring, not the report of what is measured."""
-    loops, rounds = list(run.loops), run.options["rounds"]
-    total = schedule.count(run.workloads, loops, rounds)
-    order = schedule.cells(run.workloads, loops, rounds, run.options["seed"])
+    names, rounds = list(run.loops), run.options["rounds"]
+    total = schedule.count(run.workloads, names, rounds)
+    order = schedule.cells(run.workloads, names, rounds, run.options["seed"])
     try:
         for done, (number, row, loop) in enumerate(order, 1):
             sample = cell.measure(row, loop, number, conditions)
@@ -210,7 +210,7 @@ def write(run: Run, out: Path | None) -> None:
 
 def narrowed(run: Run, args: argparse.Namespace) -> Run:
     """An earlier run, with the rows and loops that are asked for alone."""
-    if args.loops:
+    if args.loops != "default":
         keep = {*args.names, run.baseline}
         run.loops = {k: v for k, v in run.loops.items() if k in keep}
     if args.workloads != "default":

@@ -22,7 +22,7 @@ from typing import Any
 from . import tools
 from .loops import LOOPS
 from .machine import ThreadTimes, thread_times
-from .workloads import IDLE_BALLAST, Workload
+from .workloads import Workload
 
 START_SECONDS = 20.0
 PATIENCE_SECONDS = 30.0
@@ -62,6 +62,7 @@ class Sample:
     round: int
     value: float | None = None
     cpu_us: float | None = None
+    loop_cpu_us: float | None = None  # of it, the loop's thread alone
     p50_us: float | None = None
     p99_us: float | None = None
     client_busy: float | None = None  # its CPU time over the window's
@@ -70,6 +71,7 @@ class Sample:
     client_late_us: float | None = None  # p99 of how late an open loop's requests left
     loop_thread: float | None = None  # CPU of the server's main thread over time
     other_threads: float | None = None  # and of all others
+    beside: float | None = None  # TLS handshakes a second, of another client
     backend: str | None = None
     error: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
@@ -198,13 +200,14 @@ def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> N
         if workload.params.get("unix"):
             job["params"]["path"] = str(folder / "socket")
         if workload.params.get("tls"):
-            job["params"]["tls"] = [str(path) for path in tools.certificate(folder)]
+            key = str(workload.params.get("key", "ecdsa"))
+            files = tools.certificate(folder, key)
+            job["params"]["tls"] = [str(path) for path in files]
         with _child(job, conditions.server_cpus, conditions.realtime) as child:
             started = child.answer(START_SECONDS)
             sample.backend = started["backend"]
-            load = {"http": _load_http, "idle": _load_idle}.get(
-                workload.kind, _load_client
-            )
+            load = _load_beside if workload.params.get("handshakes") else _load_client
+            load = {"http": _load_http, "idle": _load_idle}.get(workload.kind, load)
             begun, before = time.monotonic(), thread_times(child.pid)
             try:
                 load(workload, sample, conditions, Target(child, started, folder))
@@ -231,8 +234,13 @@ class Target:
     folder: Path
 
     @property
+    def ports(self) -> list[int]:
+        address = self.started["address"]
+        return address if isinstance(address, list) else [int(address)]
+
+    @property
     def port(self) -> int:
-        return int(self.started["address"])
+        return self.ports[0]
 
 
 def _client_options(
@@ -247,6 +255,7 @@ def _client_options(
         "seconds": conditions.seconds,
         "warmup": conditions.warmup,
         "cpu_pid": target.child.pid,
+        "messages": params.get("messages", 0),
     }
     if params.get("unix"):
         options["unix"] = target.started["address"]
@@ -256,8 +265,12 @@ def _client_options(
         options["udp"] = 1
     if params.get("websocket"):
         options |= tools.websocket_files(target.folder, int(params["size"]))
+    if "rate" in params:
+        return options | {"rate": params["rate"], "sleep": 1}
+    if params.get("http"):
+        options |= tools.http_files(target.folder, target.port, tls=True)
     if params.get("tls"):
-        options["tls"] = 1
+        options |= {"tls": 1, "resume": params.get("resume", False)}
     if workload.kind == "open":
         options["rate"] = conditions.rate
     return options
@@ -280,7 +293,10 @@ def _load_client(
     if not done:
         raise CellError("not one message was answered")
     sample.value = done / result["seconds"]
+    if workload.params.get("resume") and result["resumed"] < done / 2:
+        raise CellError("NotImplementedError: it resumes no sessions")
     sample.cpu_us = result["server_cpu"] * 1e6 / done
+    sample.loop_cpu_us = result["server_loop_cpu"] * 1e6 / done
     sample.p50_us = result.get("p50_us")
     sample.p99_us = result.get("p99_us")
     sample.client_busy = result["client_cpu"] / result["seconds"]
@@ -289,6 +305,41 @@ def _load_client(
     if workload.kind == "open":
         # The median of its slices': a stall of the machine is in one of them.
         sample.value = result.get("slice_p99_us", sample.p99_us)
+
+
+def _load_beside(
+    workload: Workload, sample: Sample, conditions: Conditions, target: Target
+) -> None:
+    """As _load_client(), while another client shakes hands on the other port."""
+    options = {
+        "mode": "connect",
+        "conns": 64,
+        "tls": 1,
+        "rate": workload.params["handshakes"],
+        "sleep": 1,
+        "port": target.ports[1],
+        "seconds": conditions.warmup + conditions.seconds,
+        "warmup": 0,
+    }
+    command = [*tools.AT_LEISURE, *tools.client_command(conditions.client, options)]
+    with subprocess.Popen(
+        tools.on_cpus(command, conditions.client_cpus),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
+        try:
+            _load_client(workload, sample, conditions, target)
+            stdout, stderr = client.communicate(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise CellError("no end of the handshakes") from None
+        finally:
+            client.kill()
+    if client.returncode != 0:
+        raise CellError(stderr.strip()[-300:])
+    result = json.loads(stdout)
+    sample.beside = result["messages"] / result["seconds"]
+    sample.details["beside"] = result
 
 
 def cpu_seconds(pid: int) -> float:
@@ -337,11 +388,11 @@ def _wait_for_fds(pid: int, count: int) -> None:
 
 @contextlib.contextmanager
 def _idle_connections(
-    conns: int, conditions: Conditions, target: Target
+    conns: int, tls: bool, conditions: Conditions, target: Target
 ) -> Iterator[None]:
     """So many connections to the server, all of them accepted."""
     fds = len(os.listdir(f"/proc/{target.child.pid}/fd"))
-    options = {"mode": "idle", "conns": conns, "port": target.port}
+    options = {"mode": "idle", "conns": conns, "port": target.port, "tls": tls}
     patience = PATIENCE_SECONDS + conns / 1000
     with subprocess.Popen(
         tools.client_command(conditions.client, options),
@@ -370,9 +421,10 @@ def _load_idle(
     """The growth of RSS over so many connections, for each. What start-up has
     left free in the heap is used up before by others."""
     pid, conns = target.child.pid, int(workload.params["conns"])
+    ballast, tls = int(workload.params["ballast"]), bool(workload.params.get("tls"))
     time.sleep(SETTLE_SECONDS)
-    with _idle_connections(IDLE_BALLAST, conditions, target):
+    with _idle_connections(ballast, tls, conditions, target):
         before = rss_bytes(pid)
-        with _idle_connections(conns, conditions, target):
+        with _idle_connections(conns, tls, conditions, target):
             sample.value = (rss_bytes(pid) - before) / conns
     sample.details = {"connections": conns, "rss_before": before}

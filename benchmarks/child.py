@@ -54,11 +54,19 @@ def serve(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
     raise_files(64 + int(job["params"].get("files", 1000)))
     start = servers.SERVERS[job["target"]](loop, job["params"])
 
-    async def listen() -> int | str:
+    async def listen() -> servers.Address:
         return await start
 
     address = loop.run_until_complete(listen())
-    answer({"address": address, "backend": backend_of(loop)})
+    backend = backend_of(loop)
+    spec = LOOPS[job["loop"]]
+    if "tls" in job["params"] and spec.module == "rsloop_c":
+        engine = loop.run_until_complete(servers.tls_engine(loop, job["params"]))
+        engine = engine or "python"  # asyncio's says nothing
+        if spec.tls not in (None, engine):
+            sys.exit(f"NotImplementedError: {spec.tls}: TLS is by {engine}")
+        backend = f"{backend}, TLS by {engine}"
+    answer({"address": address, "backend": backend})
     loop.run_forever()
 
 

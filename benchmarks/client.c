@@ -5,8 +5,9 @@
  *   echo      send a request, wait for the whole answer, again (closed loop);
  *             with --rate, requests leave at absolute times instead, and their
  *             latency counts from the time at which they were due (open loop);
- *             the client then polls without sleeping
- *   connect   connect, send a byte, read the answer, close, again
+ *             the client then polls without sleeping, unless --sleep=1
+ *   connect   connect, with --tls shake hands (with --resume, by the session
+ *             before), send a byte, read the answer, close, again; --rate too
  *   send      send without an end; receive: read without an end
  *   idle      open connections, say so, keep them until stdin ends
  *
@@ -88,31 +89,48 @@ file_read(const char *path, size_t *bytes)
     return text;
 }
 
-static uint64_t
-waited_ns(void)
+/* CPU time of a thread, and the time it waited for a CPU; zeros if the file is
+ * not there. */
+static void
+schedstat_read(const char *path, uint64_t *ran, uint64_t *waited)
 {
-    uint64_t ran = 0;
-    uint64_t waited = 0;
-    FILE *file = fopen("/proc/self/schedstat", "r");
+    FILE *file = fopen(path, "r");
 
+    *ran = *waited = 0;
     if (file) {
-        if (fscanf(file, "%" SCNu64 " %" SCNu64, &ran, &waited) != 2) {
-            waited = 0;
+        if (fscanf(file, "%" SCNu64 " %" SCNu64, ran, waited) != 2) {
+            *ran = *waited = 0;
         }
         fclose(file);
     }
-    return waited;
+}
+
+/* A process has no clock for another's threads, hence the file: of a running
+ * thread it is late by a tick at most. */
+static uint64_t
+server_loop_ns(void)
+{
+    char path[64];
+    uint64_t ran;
+    uint64_t waited;
+
+    snprintf(path, sizeof(path), "/proc/%ld/task/%ld/schedstat", opt.cpu_pid,
+             opt.cpu_pid);
+    schedstat_read(path, &ran, &waited);
+    return ran;
 }
 
 static counters
 counters_read(void)
 {
     counters out = counts;
+    uint64_t ran;
 
     out.at_ns = now_ns();
     out.client_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    out.client_waited_ns = waited_ns();
+    schedstat_read("/proc/self/schedstat", &ran, &out.client_waited_ns);
     out.server_cpu_ns = opt.cpu_pid ? clock_ns(server_clock) : 0;
+    out.server_loop_ns = opt.cpu_pid ? server_loop_ns() : 0;
     return out;
 }
 
@@ -160,12 +178,14 @@ window_report(void)
     double seconds = (double)(end.at_ns - at_start.at_ns) / 1e9;
 
     printf("{\"messages\": %" PRIu64 ", \"bytes\": %" PRIu64
-           ", \"lost\": %" PRIu64 ", \"seconds\": %.6f"
-           ", \"server_cpu\": %.6f, \"client_cpu\": %.6f"
+           ", \"lost\": %" PRIu64 ", \"resumed\": %" PRIu64
+           ", \"seconds\": %.6f, \"server_cpu\": %.6f"
+           ", \"server_loop_cpu\": %.6f, \"client_cpu\": %.6f"
            ", \"client_waited\": %.6f",
            end.messages - at_start.messages, end.bytes - at_start.bytes,
-           end.lost - at_start.lost, seconds,
+           end.lost - at_start.lost, end.resumed - at_start.resumed, seconds,
            (double)(end.server_cpu_ns - at_start.server_cpu_ns) / 1e9,
+           (double)(end.server_loop_ns - at_start.server_loop_ns) / 1e9,
            (double)(end.client_cpu_ns - at_start.client_cpu_ns) / 1e9,
            (double)(end.client_waited_ns - at_start.client_waited_ns) / 1e9);
     if (latency.count > 0) {
@@ -194,28 +214,43 @@ typedef struct {
     const char *name;
     void (*start)(void);
     void (*on_event)(conn *, uint32_t);
+    uint64_t (*begin_due)(void); /* NULL: it knows no rate */
 } mode;
 
 static const mode modes[] = {
-    {"echo", echo_start, echo_event},
-    {"connect", connect_start, connect_event},
-    {"send", send_start, send_event},
-    {"receive", receive_start, receive_event},
+    {"echo", echo_start, echo_event, echo_begin_due},
+    {"connect", connect_start, connect_event, connect_begin_due},
+    {"send", send_start, send_event, NULL},
+    {"receive", receive_start, receive_event, NULL},
 };
 
-/* A timer and a wake-up for each request would keep the client busier than the
- * server at the rates in question, and its own queue is all that would show. */
+/* How long poll_once() may sleep. A timer and a wake-up for each request would
+ * keep the client busier than the server at high rates, and its own queue is
+ * all that would show: hence no sleep at all, unless it is asked for. */
+static struct timespec
+pause_for(const mode *m)
+{
+    struct timespec pause = {.tv_nsec = TICK_NS};
+    uint64_t due;
+    uint64_t now;
+
+    if (opt.rate > 0 && m->begin_due) {
+        due = m->begin_due();
+        now = now_ns();
+        pause.tv_nsec = !opt.sleep || due <= now ? 0 : (long)(due - now);
+        if (pause.tv_nsec > TICK_NS) {
+            pause.tv_nsec = TICK_NS;
+        }
+    }
+    return pause;
+}
+
 static void
 poll_once(const mode *m)
 {
     struct epoll_event events[EVENTS_MAX];
-    struct timespec timeout = {.tv_nsec = opt.rate > 0 ? 0 : TICK_NS};
-    int n;
-
-    if (opt.rate > 0) {
-        echo_begin_due();
-    }
-    n = epoll_pwait2(epoll_fd, events, EVENTS_MAX, &timeout, NULL);
+    struct timespec pause = pause_for(m);
+    int n = epoll_pwait2(epoll_fd, events, EVENTS_MAX, &pause, NULL);
 
     if (n < 0 && errno != EINTR) {
         die("epoll_pwait2");
@@ -270,6 +305,8 @@ static const option_row option_table[] = {
     {"port", NULL, NULL, &opt.port},
     {"udp", NULL, NULL, &opt.udp},
     {"tls", NULL, NULL, &opt.tls},
+    {"resume", NULL, NULL, &opt.resume},
+    {"sleep", NULL, NULL, &opt.sleep},
     {"size", NULL, NULL, &opt.size},
     {"response", NULL, NULL, &opt.response},
     {"conns", NULL, NULL, &opt.conns},

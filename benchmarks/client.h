@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* client.h - what the load client's two halves share: client.c reads the
- * options, runs the window and reports; client_modes.c makes the load. One
- * thread, one client a process: hence the variables. */
+/* client.h - what the load client's parts share: client.c reads the options,
+ * runs the window and reports; client_modes.c and client_connect.c make the
+ * load. One thread, one client a process: hence the variables. */
 
 #ifndef CLIENT_H
 #define CLIENT_H
@@ -27,6 +27,8 @@ typedef struct {
     long port;
     long udp;
     long tls;
+    long resume; /* each connection resumes the TLS session of the one before */
+    long sleep;  /* open loop: until a request is due, in place of polling */
     long size;
     long response; /* bytes of an answer; 0: as many as of a request */
     long conns;
@@ -38,19 +40,23 @@ typedef struct {
     int fd;
     bool busy;           /* a request is under way */
     bool wants_write;    /* EPOLLOUT is armed */
+    bool handshaking;    /* TLS, of a new connection */
     size_t sent;         /* bytes of the request that have left */
     size_t received;     /* bytes of the answer that have come */
     uint64_t started_ns; /* open loop: when it was due */
     uint64_t next;       /* open loop: number of the next request */
     uint64_t waiting;    /* open loop: requests due while one is under way */
     void *tls;           /* client_tls.c's */
+    void *session;       /* its too: of the last connection here */
 } conn;
 
 typedef struct {
     uint64_t messages;
     uint64_t bytes;
     uint64_t lost;
+    uint64_t resumed; /* TLS handshakes, of the messages */
     uint64_t server_cpu_ns;
+    uint64_t server_loop_ns; /* its first thread's CPU time */
     uint64_t client_cpu_ns;
     uint64_t client_waited_ns; /* ready to run, without a CPU */
     uint64_t at_ns;
@@ -73,6 +79,10 @@ char *file_read(const char *path, size_t *bytes);
 /* A latency, and the time at which it was over. */
 void latency_add(uint64_t ns, uint64_t now);
 
+int socket_open(bool blocking);
+void socket_connect(int fd);
+void conn_arm(conn *c, bool wants_write, int operation);
+
 /* Each mode: start its load once, then answer events of a connection. */
 void echo_start(void);
 void echo_event(conn *c, uint32_t events);
@@ -83,17 +93,29 @@ void send_event(conn *c, uint32_t events);
 void receive_start(void);
 void receive_event(conn *c, uint32_t events);
 
-/* Start the requests that are due. */
-void echo_begin_due(void);
+/* Open loop: start what is due, and tell when more will be. */
+uint64_t echo_begin_due(void);
+uint64_t connect_begin_due(void);
+
 void udp_resend_lost(void);
 
 /* Open the connections and hold them until stdin ends. */
 void idle_run(void);
 
-/* client_tls.c. A blocking handshake; then as send() and recv(), EAGAIN too. */
+/* client_tls.c. A blocking handshake. */
 void tls_connect(conn *c);
+
+/* One that need not block: whether it is over. Then as send() and recv(). */
+void tls_begin(conn *c);
+bool tls_handshake(conn *c);
 ssize_t tls_send(conn *c, const void *bytes, size_t count);
 ssize_t tls_recv(conn *c, void *bytes, size_t count);
+
+/* Say the end to the peer; true if the session was a resumed one. */
+bool tls_end(conn *c);
+
+/* Free what is here; the peer is told nothing. */
+void tls_forget(conn *c);
 
 /* Whether bytes have been read from the socket that were not delivered. */
 bool tls_has_pending(const conn *c);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* client_modes.c - the load itself: connections and what they do. */
+/* client_modes.c - loads on connections that stay. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,7 +12,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -26,7 +25,7 @@ static uint64_t rate_issued;
 
 /* --- connections --------------------------------------------------------- */
 
-static int
+int
 socket_open(bool blocking)
 {
     int family = opt.unix_path ? AF_UNIX : AF_INET;
@@ -43,7 +42,7 @@ socket_open(bool blocking)
     return fd;
 }
 
-static void
+void
 socket_connect(int fd)
 {
     struct sockaddr_in in = {.sin_family = AF_INET};
@@ -63,7 +62,7 @@ socket_connect(int fd)
     }
 }
 
-static void
+void
 conn_arm(conn *c, bool wants_write, int operation)
 {
     struct epoll_event event = {
@@ -177,7 +176,7 @@ echo_begin_waiting(conn *c)
     echo_begin(c, echo_due_ns(number));
 }
 
-void
+uint64_t
 echo_begin_due(void)
 {
     uint64_t due;
@@ -191,6 +190,7 @@ echo_begin_due(void)
             echo_begin_waiting(c);
         }
     }
+    return due;
 }
 
 static void
@@ -277,67 +277,6 @@ echo_start(void)
     }
 }
 
-/* --- connect ------------------------------------------------------------- */
-
-/* 8 addresses have 8 times the ports: those of closed connections stay taken
- * for a minute. */
-static void
-connect_bind(int fd)
-{
-    static uint32_t turn;
-    struct sockaddr_in from = {.sin_family = AF_INET};
-    int one = 1;
-
-    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + turn++ % 8);
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-    if (bind(fd, (struct sockaddr *)&from, sizeof(from)) != 0) {
-        die("bind");
-    }
-}
-
-/* On loopback connect() returns at once, the peer's accept() comes later. */
-static void
-connect_begin(conn *c)
-{
-    c->started_ns = now_ns();
-    c->fd = socket_open(true);
-    connect_bind(c->fd);
-    socket_connect(c->fd);
-    conn_arm(c, false, EPOLL_CTL_ADD);
-    if (send(c->fd, "x", 1, MSG_NOSIGNAL) != 1) {
-        die("send");
-    }
-}
-
-void
-connect_event(conn *c, uint32_t events)
-{
-    ssize_t n = recv(c->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
-    uint64_t now;
-
-    (void)events;
-    if (n < 0 && errno == EAGAIN) {
-        return;
-    }
-    if (n <= 0) {
-        die("the answer on a new connection");
-    }
-    close(c->fd);
-    now = now_ns();
-    counts.bytes += (uint64_t)n;
-    counts.messages++;
-    latency_add(now - c->started_ns, now);
-    connect_begin(c);
-}
-
-void
-connect_start(void)
-{
-    for (conn *c = conns; c < conns + opt.conns; c++) {
-        connect_begin(c);
-    }
-}
-
 /* --- send, receive ------------------------------------------------------- */
 
 void
@@ -382,28 +321,5 @@ receive_event(conn *c, uint32_t events)
         counts.bytes += (uint64_t)n;
     } else if (n == 0 || errno != EAGAIN) {
         die("recv");
-    }
-}
-
-/* --- idle ---------------------------------------------------------------- */
-
-void
-idle_run(void)
-{
-    struct timespec pause = {.tv_nsec = 4000000};
-    int connected = 0;
-
-    for (; connected < opt.conns; connected++) {
-        int fd = socket_open(true);
-
-        connect_bind(fd);
-        socket_connect(fd);
-        if (connected % 100 == 99) {
-            nanosleep(&pause, NULL); /* the server's backlog is finite */
-        }
-    }
-    printf("{\"connections\": %d}\n", connected);
-    fflush(stdout);
-    while (read(STDIN_FILENO, buffer, sizeof(buffer)) > 0) {
     }
 }

@@ -19,6 +19,7 @@ class LoopSpec:
     backend: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     streams: bool = False  # asyncio's stream functions are patched
+    tls: str | None = None  # the engine that is asked for
 
 
 def _specs() -> dict[str, LoopSpec]:
@@ -40,10 +41,42 @@ def _specs() -> dict[str, LoopSpec]:
         LoopSpec("zuvloop", "zuvloop"),
         LoopSpec("blazio", "blazio"),
     ]
-    return {spec.name: spec for spec in ours + with_streams + peers}
+    engines = [
+        LoopSpec(
+            f"rsloop_c:auto+{engine}",
+            "rsloop_c",
+            "auto",
+            {"RSLOOP_C_TLS": engine},
+            streams=True,
+            tls=engine,
+        )
+        for engine in ("python", "openssl", "mbedtls")
+    ]
+    return {spec.name: spec for spec in ours + with_streams + peers + engines}
 
 
 LOOPS = _specs()
+
+# What runs if nothing is said: engines differ in rows with TLS alone.
+DEFAULT = tuple(name for name, spec in LOOPS.items() if spec.tls is None)
+SETS = {
+    "default": DEFAULT,
+    "tls": (
+        "rsloop_c:auto+streams",
+        *(name for name in LOOPS if name not in DEFAULT),
+        *(name for name in DEFAULT if not name.startswith("rsloop_c")),
+    ),
+}
+
+
+def select(text: str) -> list[str]:
+    """Loops by name or by set."""
+    names: list[str] = []
+    for word in filter(None, text.split(",")):
+        if word not in SETS and word not in LOOPS:
+            raise ValueError(f"no such loop: {word}")
+        names += [name for name in SETS.get(word, (word,)) if name not in names]
+    return names
 
 
 def make_loop(spec: LoopSpec) -> asyncio.AbstractEventLoop:

@@ -17,6 +17,7 @@ from .workloads import WORKLOADS, Workload
 
 SCHEMA = 1
 ERROR_LENGTH = 160
+CANNOT = "NotImplementedError"
 
 
 @dataclass
@@ -89,12 +90,17 @@ def _share(found: Spread | None) -> str:
     return f"{found.median:.0%}" if found else "-"
 
 
+def _cannot(error: str) -> bool:
+    """Whether the loop has said so itself: the row is none of its own."""
+    return error.startswith(CANNOT)
+
+
 def _ratio_cell(run: Run, workload: Workload, loop: str, best: str | None) -> str:
     results = run.results
     ratio = results.ratio(workload, loop, run.baseline)
     if ratio is None:
-        if results.errors(workload.name, loop):
-            return "failed"
+        if errors := results.errors(workload.name, loop):
+            return "-" if all(map(_cannot, errors)) else "failed"
         number = results.spread(workload.name, loop, "value")
         return short(number.median) if number else "-"
     text = f"{ratio.median:.2f}"
@@ -128,6 +134,7 @@ def summary(run: Run) -> str:
 
 # Columns of the details, for a row of which some loop has such a figure.
 OPTIONAL_COLUMNS: tuple[tuple[str, Figure, Callable[[Spread | None], str]], ...] = (
+    ("loop thread's µs/op", "loop_cpu_us", _range),
     ("p50 µs", "p50_us", _range),
     ("p99 µs", "p99_us", _range),
     ("loop thread", "loop_thread", _share),
@@ -136,6 +143,7 @@ OPTIONAL_COLUMNS: tuple[tuple[str, Figure, Callable[[Spread | None], str]], ...]
     ("waited", "waited", _share),
     ("client waited", "client_waited", _share),
     ("client late µs", "client_late_us", _range),
+    ("handshakes/s beside", "beside", _range),
 )
 
 

@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers on the loop under test. Each starts and returns the address that the
-client is told: a port, or the path of a unix socket."""
+client is told: a port, the path of a unix socket, or the port of plain
+connections and that of TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from . import tools
+
 Loop = asyncio.AbstractEventLoop
 Params = Mapping[str, Any]
-Server = Callable[[Loop, Params], Awaitable[int | str]]
+Address = int | str | tuple[int, int]
+Server = Callable[[Loop, Params], Awaitable[Address]]
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
+ENGINE_SECONDS = 10.0
 READ_BYTES = 256 * 1024
 BULK_CHUNK = b"x" * (256 * 1024)
 
@@ -83,11 +89,38 @@ async def protocol(loop: Loop, params: Params) -> int:
     )
 
 
+async def beside(loop: Loop, params: Params) -> tuple[int, int]:
+    """An echo, and another with TLS that is to get handshakes alone."""
+    return (
+        _port(await loop.create_server(Echo, HOST, 0, backlog=BACKLOG)),
+        await protocol(loop, params),
+    )
+
+
+async def tls_engine(loop: Loop, params: Params) -> str | None:
+    """Which engine serves TLS here, as a connection's transport tells."""
+    engine: asyncio.Future[str | None] = loop.create_future()
+
+    class Asked(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            engine.set_result(transport.get_extra_info("tls_engine"))
+            transport.close()
+
+    server: Any = await loop.create_server(Asked, HOST, 0, ssl=_tls(params))
+    port = int(server.sockets[0].getsockname()[1])
+    client = threading.Thread(target=tools.shake_hands, args=(port,), daemon=True)
+    client.start()
+    try:
+        return await asyncio.wait_for(engine, ENGINE_SECONDS)
+    finally:
+        server.close()
+
+
 async def buffered(loop: Loop, _params: Params) -> int:
     return _port(await loop.create_server(BufferedEcho, HOST, 0, backlog=BACKLOG))
 
 
-async def streams(_loop: Loop, _params: Params) -> int:
+async def streams(_loop: Loop, params: Params) -> int:
     async def handle(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
@@ -97,7 +130,14 @@ async def streams(_loop: Loop, _params: Params) -> int:
         writer.close()
 
     return _port(
-        await asyncio.start_server(handle, HOST, 0, limit=1024 * 1024, backlog=BACKLOG)
+        await asyncio.start_server(
+            handle,
+            HOST,
+            0,
+            limit=1024 * 1024,
+            backlog=BACKLOG,
+            ssl=_tls(params),
+        )
     )
 
 
@@ -177,14 +217,16 @@ async def bulk_out(loop: Loop, _params: Params) -> int:
     return _port(await loop.create_server(Source, HOST, 0))
 
 
-async def idle(loop: Loop, _params: Params) -> int:
+async def idle(loop: Loop, params: Params) -> int:
     class Idle(asyncio.Protocol):
         __slots__ = ("transport",)
 
         def connection_made(self, transport: Any) -> None:
             self.transport = transport
 
-    return _port(await loop.create_server(Idle, HOST, 0, backlog=BACKLOG))
+    return _port(
+        await loop.create_server(Idle, HOST, 0, backlog=BACKLOG, ssl=_tls(params))
+    )
 
 
 async def http(loop: Loop, params: Params) -> int:
@@ -202,6 +244,7 @@ async def http(loop: Loop, params: Params) -> int:
         await send(start)
         await send(body)
 
+    certificate, key = params.get("tls", (None, None))
     config = uvicorn.Config(
         app,
         host=HOST,
@@ -213,6 +256,8 @@ async def http(loop: Loop, params: Params) -> int:
         access_log=False,
         log_level="critical",
         limit_max_requests=params.get("requests"),
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
     listener = config.bind_socket()
     port = int(listener.getsockname()[1])  # a loop may detach the socket
@@ -245,6 +290,7 @@ SERVERS: dict[str, Server] = {
     server.__name__: server
     for server in (
         protocol,
+        beside,
         buffered,
         streams,
         sock,

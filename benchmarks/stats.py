@@ -14,6 +14,7 @@ from .workloads import Workload
 Figure = Literal[
     "value",
     "cpu_us",
+    "loop_cpu_us",
     "p50_us",
     "p99_us",
     "loop_thread",
@@ -22,6 +23,7 @@ Figure = Literal[
     "waited",
     "client_waited",
     "client_late_us",
+    "beside",
 ]
 
 

@@ -10,13 +10,14 @@ import platform
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("client.c", "client_modes.c", "client_tls.c")
+SOURCES = ("client.c", "client_modes.c", "client_connect.c", "client_tls.c")
 HEADERS = ("client.h", "client_histogram.h")
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 TLS_FLAGS = ("-DCLIENT_TLS", "-lssl", "-lcrypto")
@@ -69,10 +70,16 @@ def build_client() -> Path:
     return path
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
+KEYS = {
+    "ecdsa": "-newkey ec -pkeyopt ec_paramgen_curve:P-256",
+    "rsa": "-newkey rsa:2048",
+}
+
+
+def certificate(folder: Path, key: str = "ecdsa") -> tuple[Path, Path]:
     """(certificate, key), made for this one cell."""
     found = folder / "certificate.pem", folder / "key.pem"
-    command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+    command = f"openssl req -x509 -nodes {KEYS[key]}"
     command += f" -days 2 -subj /CN=localhost -out {found[0]} -keyout {found[1]}"
     run_tool(command.split(), 20)
     return found
@@ -85,6 +92,10 @@ def client_command(client: Path, options: dict[str, Any]) -> list[str]:
         f"--{name}={int(value) if isinstance(value, bool) else value}"
         for name, value in pairs
     ]
+
+
+# What runs beside a measured client and must not keep it from its CPU.
+AT_LEISURE = ("chrt", "--idle", "0")
 
 
 def on_cpus(command: list[str], cpus: str | None, realtime: bool = False) -> list[str]:
@@ -145,11 +156,28 @@ def websocket_files(folder: Path, size: int) -> dict[str, Any]:
     }
 
 
-def http_files(folder: Path, port: int) -> dict[str, Any]:
+def _connect(port: int, tls: bool) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), HTTP_SECONDS)
+    if not tls:
+        return connection
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with connection:  # wrap_socket() takes its descriptor, or fails
+        return context.wrap_socket(connection)
+
+
+def shake_hands(port: int) -> None:
+    """A TLS handshake with what listens there, and the end that it makes."""
+    with _connect(port, True) as connection:
+        connection.recv(1)
+
+
+def http_files(folder: Path, port: int, tls: bool = False) -> dict[str, Any]:
     """A request for the client, and how long the answer to one is."""
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     (folder / "request").write_bytes(request)
-    with socket.create_connection(("127.0.0.1", port), HTTP_SECONDS) as connection:
+    with _connect(port, tls) as connection:
         connection.sendall(request)
         answer = b""
         while b"\r\n\r\n" not in answer:

@@ -15,7 +15,8 @@ class Workload:
     name: str
     text: str
     # How it is run: "inprocess" (bodies.py), or a server (servers.py) under a
-    # load: "echo", "connect", "send", "receive", "http", "idle", "open".
+    # load: "echo", "connect", "send", "receive", "http", "idle", "open" (by
+    # client.c in that mode; "http" is wrk's, "open" is "echo" at a rate).
     kind: str
     unit: str = "ops/s"
     target: str = ""  # name of the body or of the server
@@ -143,6 +144,66 @@ def _working_echo(work_us: int, tls: bool) -> Workload:
     )
 
 
+TLS_CONNS = 16
+HANDSHAKES = 500  # a second, beside plain connections
+BESIDE_RATE = 10_000
+
+
+def _tls_echo(server: str, kib: int) -> Workload:
+    return Workload(
+        f"echo-tls-{server}-{kib}k-{TLS_CONNS}",
+        f"TLS 1.3 echo by {server}, {kib} KiB, {TLS_CONNS} connections",
+        "echo",
+        "msg/s",
+        server,
+        {"size": kib * 1024, "conns": TLS_CONNS, "tls": True},
+    )
+
+
+def _handshakes(key: str, resume: bool) -> Workload:
+    named = {"ecdsa": "ECDSA P-256", "rsa": "RSA-2048"}[key]
+    return Workload(
+        f"handshakes-{key}{'-resumed' * resume}",
+        f"TLS 1.3 connections {'resumed' if resume else 'made'}, {named}, a byte "
+        f"echoed, closed by the client, {TLS_CONNS} at a time",
+        "connect",
+        "conn/s",
+        "protocol",
+        {"conns": TLS_CONNS, "tls": True, "key": key, "resume": resume},
+    )
+
+
+def _plain(name: str, text: str, handshakes: int) -> Workload:
+    params: dict[str, Parameter] = {"size": 1024, "conns": 16, "rate": BESIDE_RATE}
+    return Workload(
+        name,
+        f"p99 of plain echo at {BESIDE_RATE:,} a second, 1 KiB, 16 connections, {text}",
+        "open",
+        "µs p99",
+        "beside" if handshakes else "protocol",
+        params | {"tls": True, "handshakes": handshakes} if handshakes else params,
+        lower_is_better=True,
+    )
+
+
+def _tls() -> list[Workload]:
+    return [
+        *(_tls_echo(by, kib) for by in ("protocol", "streams") for kib in (1, 16, 100)),
+        Workload(
+            "https",
+            "HTTPS: uvicorn with httptools, 16 keep-alive connections",
+            "echo",
+            "req/s",
+            "http",
+            {"conns": TLS_CONNS, "http": True, "tls": True},
+        ),
+        *(_handshakes(k, resume) for k in ("ecdsa", "rsa") for resume in (False, True)),
+        _plain("plain-alone", "nothing beside them", 0),
+        _plain("plain-beside-tls", f"{HANDSHAKES} TLS handshakes a second", HANDSHAKES),
+        _idle("idle-tls", 1_000, 500, tls=True),
+    ]
+
+
 def _loops(name: str, body: str, operations: int, threads: int) -> Workload:
     return Workload(
         f"{name}-{threads}",
@@ -156,14 +217,22 @@ def _loops(name: str, body: str, operations: int, threads: int) -> Workload:
 IDLE_BALLAST = 9000  # connections before those that are counted
 
 
-def _idle(name: str, conns: int) -> Workload:
+def _idle(
+    name: str, conns: int, ballast: int = IDLE_BALLAST, tls: bool = False
+) -> Workload:
+    params: dict[str, Parameter] = {
+        "conns": conns,
+        "ballast": ballast,
+        "files": conns + ballast,
+    }
     return Workload(
         name,
-        f"RSS per idle connection, protocol included, {conns:,} connections",
+        f"RSS per idle {'TLS ' * tls}connection, protocol included, "
+        f"{conns:,} connections",
         "idle",
         "bytes",
         "idle",
-        {"conns": conns, "files": conns + IDLE_BALLAST},
+        params | {"tls": True} if tls else params,
         lower_is_better=True,
     )
 
@@ -184,6 +253,7 @@ def _others() -> list[Workload]:
         ),
         _idle("idle", 10_000),
         _idle("idle-100k", 100_000),
+        *_tls(),
     ]
 
 
@@ -210,6 +280,8 @@ SETS = {
     "quick": QUICK,
     "inprocess": tuple(row.name for row in _inprocess()),
     "echo": tuple(name for name in WORKLOADS if name.startswith("echo-")),
+    "tls": tuple(row.name for row in _tls())
+    + tuple(name for name in WORKLOADS if name.startswith("echo-tls-work-")),
     "work": tuple(name for name in WORKLOADS if "-work-" in name),
     "default": tuple(row.name for row in [*_inprocess(), *_echoes(), *_servers()]),
 }

@@ -23,6 +23,7 @@ from benchmarks import (  # noqa: E402
     cell,
     chart,
     instructions,
+    loops,
     machine,
     report,
     schedule,
@@ -124,6 +125,16 @@ def test_select_by_name_set_and_prefix_without_doubles():
         workloads.select("http,nothing")
 
 
+def test_loops_by_name_and_by_set():
+    names = loops.select("asyncio,tls")
+    assert names[0] == "asyncio"
+    assert {"uvloop", "rsloop_c:auto+mbedtls"} < set(names)
+    assert len(names) == len(set(names))
+    assert "rsloop_c:auto+python" not in loops.select("default")
+    with pytest.raises(ValueError, match="no such loop: nothing"):
+        loops.select("uvloop,nothing")
+
+
 def test_every_row_has_something_to_run():
     from benchmarks.bodies import BODIES
     from benchmarks.servers import SERVERS
@@ -176,6 +187,14 @@ def test_failures_and_absent_loops_are_in_the_report():
     assert "| callbacks | **1,000 ops/s** | failed |" in text
     assert "- callbacks on asyncio: it broke (x3)" in text
     assert "absent: zloop: ModuleNotFoundError" in text
+
+
+def test_what_a_loop_cannot_do_is_a_dash_with_its_reason():
+    run = a_run(samples(CALLBACKS, "uvloop", 1000), samples(CALLBACKS, "asyncio", None))
+    run.samples[-1].error = "NotImplementedError: no TLS"
+    text = report.markdown(run)
+    assert "| callbacks | **1,000 ops/s** | - |" in text
+    assert "- callbacks on asyncio: NotImplementedError: no TLS (x1)" in text
 
 
 def test_baseline_that_failed_leaves_the_others_numbers():
