@@ -4,10 +4,12 @@
 
 #include <rsl/dgram.h>
 #include <rsl/listener.h>
+#include <rsl/reactor.h>
 #include <rsl/resolver.h>
 
 #include "core/fork.h"
 #include "core/post.h"
+#include "core/reactor.h"
 #include "core/runtime_impl.h"
 #include "core/thread.h"
 #include "net/conn_impl.h"
@@ -146,6 +148,10 @@ rsl_runtime_close(rsl_runtime *rt)
         rt->thread = NULL;
     }
     rsl_rwatches_fini(&rt->rwatches, forked);
+    if (rt->reactor != NULL) {
+        rsl_reactor_free(rt->reactor, forked);
+        rt->reactor = NULL;
+    }
     runtime_take_token(rt);
     runtime_close_all(rt);
     rsl_resolver_fini(rt);
@@ -169,6 +175,21 @@ rsl_runtime_free(rsl_runtime *rt)
         free(rt->spare_writes[--rt->spare_count]);
     }
     free(rt);
+}
+
+rsl_status
+rsl_runtime_reactor(rsl_runtime *rt, rsl_reactor **out, rsl_err *err)
+{
+    rsl_status status = RSL_OK;
+
+    if (rsl_runtime_is_forked(rt) || rt->closed) {
+        return rt->closed ? RSL_CLOSED : RSL_FORKED;
+    }
+    if (rt->reactor == NULL) {
+        status = rsl_reactor_new(rt, &rt->reactor, err);
+    }
+    *out = rt->reactor;
+    return status;
 }
 
 rsl_status

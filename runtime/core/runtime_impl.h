@@ -22,6 +22,7 @@
 #include "core/token.h"
 #include "io/backend.h"
 
+typedef struct rsl_reactor rsl_reactor;   /* core/reactor.c */
 typedef struct rsl_thread rsl_thread;     /* core/thread.c */
 typedef struct rsl_resolver rsl_resolver; /* net/resolver.c */
 
@@ -42,6 +43,7 @@ struct rsl_runtime {
     rsl_thread *thread;     /* [L] the runtime thread; NULL before first run */
     rsl_resolver *resolver; /* [L] made at the first look-up */
     rsl_rwatches rwatches;  /* [A] fds of the runtime thread */
+    rsl_reactor *reactor;   /* [L] made when it is asked for */
 
     rsl_id_table conns;     /* [L] writes under the token; [T] reads */
     rsl_id_table listeners; /* [L] */

@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/pool.h"
 #include "core/runtime_impl.h"
 #include "net/resolver_impl.h"
-#include "net/resolver_pool.h"
 
 struct rsl_resolver {
     rsl_list lookups; /* [L] with an owner: waiting, running or delivered */
@@ -209,7 +209,7 @@ lookup_start(lookup_job *job, rsl_err *err)
     pthread_mutex_unlock(&box->lock);
     rsl_list_push(&box->lookups, &job->link);
 
-    rsl_status status = rsl_pool_submit(&job->pool, err);
+    rsl_status status = rsl_pool_submit(&rsl_pool_of_look_ups, &job->pool, err);
     if (status != RSL_OK) {
         pthread_mutex_lock(&box->lock);
         bool last = resolver_forget(box, 1);
@@ -330,7 +330,8 @@ resolver_sever(rsl_resolver *box)
 {
     rsl_list withdrawn;
     rsl_list_init(&withdrawn);
-    unsigned count = rsl_pool_withdraw(lookup_is_of, box, &withdrawn);
+    unsigned count =
+        rsl_pool_withdraw(&rsl_pool_of_look_ups, lookup_is_of, box, &withdrawn);
     while (!rsl_list_is_empty(&withdrawn)) {
         rsl_pool_job *job = RSL_LIST_ENTRY(withdrawn.next, rsl_pool_job, link);
         rsl_list_remove(&job->link);

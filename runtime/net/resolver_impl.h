@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* resolver_impl.h - the seams of the resolver that tests pull at.
  *
- * Role:    other functions in libc's place, a shorter patience.
+ * Role:    other functions in libc's place, how many at once.
  * Thread:  any, while no look-up is being started.
  * Memory:  none. */
 #ifndef RSL_NET_RESOLVER_IMPL_H
@@ -24,11 +24,5 @@ typedef struct rsl_resolver_libc {
 
 /* What look-ups call from now on; NULL for libc's own again. */
 void rsl_resolver_set_libc(const rsl_resolver_libc *libc);
-
-/* How long a thread without work stays. */
-void rsl_resolver_set_idle_ns(int64_t idle_ns);
-
-/* Threads of the pool now. */
-unsigned rsl_resolver_threads(void);
 
 #endif

@@ -237,7 +237,7 @@ set_up(void **state)
     libc.closed = false;
     libc.begun = libc.made = libc.freed = libc.error = libc.sys_errno = 0;
     rsl_resolver_set_libc(&fake);
-    rsl_resolver_set_idle_ns(IDLE_NS);
+    rsl_pool_set_idle_ns(&rsl_pool_of_look_ups, IDLE_NS);
     return 0;
 }
 
@@ -245,7 +245,7 @@ void
 await_no_threads(void)
 {
     struct timespec pause = {0, 1000000};
-    while (rsl_resolver_threads() > 0) {
+    while (rsl_pool_threads(&rsl_pool_of_look_ups) > 0) {
         nanosleep(&pause, NULL);
     }
 }

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "core/pool.h"
 #include "net/resolver_impl.h"
 
 #define OWNERS_MAX 64

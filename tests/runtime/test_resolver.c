@@ -199,7 +199,8 @@ look_ups_that_never_began_go_with_their_runtime(void **state)
     assert_int_equal(loop_look_up(&loop, "late"), RSL_OK);
     current = &other;
     assert_int_equal(loop_look_up(&other, "later"), RSL_OK);
-    assert_int_equal(rsl_resolver_threads(), RSL_RESOLVER_THREADS_MAX);
+    assert_int_equal(rsl_pool_threads(&rsl_pool_of_look_ups),
+                     RSL_RESOLVER_THREADS_MAX);
     current = &loop;
     loop_close(&loop);
     assert_int_equal(loop.abandoned, 2);
@@ -224,7 +225,7 @@ idle_threads_end_and_new_ones_are_made(void **state)
         assert_int_equal(loop_look_up(&loop, "a"), RSL_OK);
         loop_await(&loop);
         loop_finish(&loop);
-        assert_true(rsl_resolver_threads() <= 1);
+        assert_true(rsl_pool_threads(&rsl_pool_of_look_ups) <= 1);
         await_no_threads();
     }
     loop_close(&loop);
@@ -315,7 +316,8 @@ static void
 closing_while_results_arrive_loses_no_owner(void **state)
 {
     (void)state;
-    rsl_resolver_set_idle_ns(0); /* threads come and go, too */
+    rsl_pool_set_idle_ns(&rsl_pool_of_look_ups,
+                         0); /* threads come and go, too */
     for (int round = 0; round < 400; round++) {
         test_loop loop;
         loop_open(&loop);
@@ -370,7 +372,8 @@ loops_on_several_threads_share_the_pool(void **state)
     for (int i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
     }
-    assert_true(rsl_resolver_threads() <= RSL_RESOLVER_THREADS_MAX);
+    assert_true(rsl_pool_threads(&rsl_pool_of_look_ups)
+                <= RSL_RESOLVER_THREADS_MAX);
 }
 
 /* The exit code names the first thing that went wrong in the child. */
@@ -384,7 +387,8 @@ look_up_in_child(test_loop *inherited)
         return 1;
     }
     rsl_runtime_free(inherited->rt);
-    if (inherited->abandoned != 1 || rsl_resolver_threads() != 0) {
+    if (inherited->abandoned != 1
+        || rsl_pool_threads(&rsl_pool_of_look_ups) != 0) {
         return 2;
     }
     pthread_mutex_init(&libc.lock, NULL);
