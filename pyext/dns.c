@@ -254,7 +254,7 @@ dns_getaddrinfo(LoopObject *self, PyObject *args)
         goto done;
     }
     rsl_err err = {0, ""};
-    rsl_lookup_owner owner = {Py_NewRef(future), dns_abandon};
+    rsl_job_owner owner = {Py_NewRef(future), dns_abandon};
     rsl_status status = rsl_resolve_address(self->rt, &query, owner, &err);
     future = dns_started(future, status, &err);
 
@@ -322,7 +322,7 @@ dns_getnameinfo(LoopObject *self, PyObject *args)
     }
     rsl_name_query query = {rsl_addr_sockaddr(&address), address.length, flags};
     rsl_err err = {0, ""};
-    rsl_lookup_owner owner = {Py_NewRef(future), dns_abandon};
+    rsl_job_owner owner = {Py_NewRef(future), dns_abandon};
     rsl_status status = rsl_resolve_name(self->rt, &query, owner, &err);
     return dns_started(future, status, &err);
 }

@@ -4,7 +4,7 @@
  * Calls that block are rare and slow, and a thread that waits for something of
  * a dead loop's would otherwise be lost to the others. Threads are detached and
  * hold no job of anyone who waits, so neither closing a loop nor the end of the
- * process waits for them. */
+ * process waits for them; but both do for jobs that are short. */
 #include "core/pool.h"
 
 #include <errno.h>
@@ -23,20 +23,36 @@
 #define NS_PER_S INT64_C(1000000000)
 
 /* Most look-ups are out of libc by then; one that waits for a server waits
- * without a lock. */
-#define LOOK_UP_PATIENCE_NS (50 * INT64_C(1000000))
+ * without a lock. Steps of handshakes take some milliseconds. */
+#define LOOK_UP_PATIENCE_NS   (50 * INT64_C(1000000))
+#define HANDSHAKE_PATIENCE_NS (50 * INT64_C(1000000))
+
+/* The end of the process waits so long for short jobs: enough for any, and an
+ * end all the same. */
+#define EXIT_PATIENCE_NS (5 * NS_PER_S)
 
 /* Jobs compute: more of them than cores gain nothing but fairness. */
 #define JOB_THREADS_MAX 16
 
-rsl_pool rsl_pool_of_look_ups = RSL_POOL_INIT(
-    "rsl-resolver", RSL_RESOLVER_THREADS_MAX, LOOK_UP_PATIENCE_NS);
-rsl_pool rsl_pool_of_jobs = RSL_POOL_INIT("rsl-job", JOB_THREADS_MAX, 0);
+/* More than one, so that one RSA signature does not hold up everybody; beyond
+ * the cores of the loop threads more would only take turns. */
+#define HANDSHAKE_THREADS_MAX 4
 
-static rsl_pool *const pools[] = {&rsl_pool_of_look_ups, &rsl_pool_of_jobs};
+rsl_pool rsl_pool_of_handshakes = RSL_POOL_INIT(
+    "rsl-handshake", HANDSHAKE_THREADS_MAX, HANDSHAKE_PATIENCE_NS, true);
+rsl_pool rsl_pool_of_look_ups = RSL_POOL_INIT(
+    "rsl-resolver", RSL_RESOLVER_THREADS_MAX, LOOK_UP_PATIENCE_NS, false);
+rsl_pool rsl_pool_of_jobs = RSL_POOL_INIT("rsl-job", JOB_THREADS_MAX, 0, false);
+
+static rsl_pool *const pools[] = {
+    &rsl_pool_of_handshakes,
+    &rsl_pool_of_look_ups,
+    &rsl_pool_of_jobs,
+};
 enum { POOL_COUNT = sizeof(pools) / sizeof(pools[0]) };
 
 static pthread_once_t pools_once = PTHREAD_ONCE_INIT;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static int pools_errno; /* written inside the once */
 
 static void
@@ -49,7 +65,7 @@ pool_init_empty(rsl_pool *pool)
     pthread_cond_init(&pool->quiet, &attr);
     pthread_condattr_destroy(&attr);
     rsl_list_init(&pool->queue);
-    pool->forking = false;
+    pool->held = false;
     pool->queued = pool->threads = pool->idle = 0;
 }
 
@@ -64,20 +80,27 @@ pool_deadline(int64_t delay_ns)
     return until;
 }
 
+/* No job begins from here on, and those that run have ended, or take longer
+ * than `patience_ns`. With the lock. */
+static void
+pool_hold(rsl_pool *pool, int64_t patience_ns)
+{
+    pool->held = true;
+    struct timespec until = pool_deadline(patience_ns);
+    int status = 0;
+    while (pool->threads > pool->idle && patience_ns > 0
+           && status != ETIMEDOUT) {
+        status = pthread_cond_timedwait(&pool->quiet, &pool->lock, &until);
+    }
+}
+
 /* Before a fork; it keeps the locks. */
 static void
 pools_fork_begins(void)
 {
     for (unsigned i = 0; i < POOL_COUNT; i++) {
-        rsl_pool *pool = pools[i];
-        pthread_mutex_lock(&pool->lock);
-        pool->forking = true;
-        struct timespec until = pool_deadline(pool->fork_patience_ns);
-        int status = 0;
-        while (pool->threads > pool->idle && pool->fork_patience_ns > 0
-               && status != ETIMEDOUT) {
-            status = pthread_cond_timedwait(&pool->quiet, &pool->lock, &until);
-        }
+        pthread_mutex_lock(&pools[i]->lock);
+        pool_hold(pools[i], pools[i]->fork_patience_ns);
     }
 }
 
@@ -85,7 +108,7 @@ static void
 pools_fork_ended(void)
 {
     for (unsigned i = 0; i < POOL_COUNT; i++) {
-        pools[i]->forking = false;
+        pools[i]->held = false;
         pthread_cond_broadcast(&pools[i]->work);
         pthread_mutex_unlock(&pools[i]->lock);
     }
@@ -101,6 +124,26 @@ pools_forked(void)
         pthread_mutex_init(&pools[i]->lock, NULL);
         pool_init_empty(pools[i]);
     }
+}
+
+/* exit() goes on to free what libraries have, also those that a job is in. */
+static void
+pools_exit(void)
+{
+    for (unsigned i = 0; i < POOL_COUNT; i++) {
+        if (pools[i]->short_jobs) {
+            pthread_mutex_lock(&pools[i]->lock);
+            pool_hold(pools[i], EXIT_PATIENCE_NS);
+            pthread_mutex_unlock(&pools[i]->lock);
+        }
+    }
+}
+
+static void
+exit_watch(void)
+{
+    /* Fails without memory: then nobody waits. */
+    (void)atexit(pools_exit);
 }
 
 static void
@@ -119,12 +162,14 @@ pool_take(rsl_pool *pool)
 {
     struct timespec until = pool_deadline(pool->idle_ns);
     pool->idle++;
-    if (pool->forking) {
+    if (pool->held) {
         pthread_cond_signal(&pool->quiet);
     }
     int status = 0;
-    while (pool->forking || (pool->queued == 0 && status != ETIMEDOUT)) {
-        status = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+    while (pool->held || (pool->queued == 0 && status != ETIMEDOUT)) {
+        status = pool->held
+                     ? pthread_cond_wait(&pool->work, &pool->lock)
+                     : pthread_cond_timedwait(&pool->work, &pool->lock, &until);
     }
     pool->idle--;
     if (pool->queued == 0) {
@@ -183,6 +228,11 @@ rsl_pool_submit(rsl_pool *pool, rsl_pool_job *job, rsl_err *err)
     err->call = "pthread_atfork";
     if (err->code != 0) {
         return RSL_OS;
+    }
+    if (pool->short_jobs) {
+        /* Now: the last to register is called first, and what a job uses has
+         * been set up. */
+        pthread_once(&exit_once, exit_watch);
     }
     pthread_mutex_lock(&pool->lock);
     /* An idle thread may have been woken for an earlier job already. */

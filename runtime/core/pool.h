@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pool.h - threads of the process for calls that block.
+/* pool.h - threads of the process for what the loop thread must not wait for.
  *
  * Role:    runs jobs in the order of submission on a few threads, made when
  *          there is work and gone when there has been none for a while. One
- *          pool for libc's look-ups (net/resolver.c), and one for what native
- *          extensions bring (rsl/jobs.h): neither keeps the other waiting.
+ *          pool for libc's look-ups (net/resolver.c), one for what native
+ *          extensions bring (rsl/jobs.h), and one for steps of handshakes
+ *          (rsl/handshake.h): none keeps another waiting.
  * Thread:  any. Its own threads block every signal.
  * Memory:  static. Intrusive: a job belongs to the pool from submit until its
  *          run() begins or it is withdrawn. Jobs of a forked parent are
@@ -31,11 +32,14 @@ typedef struct rsl_pool {
     int64_t fork_patience_ns; /* [K] how long a fork waits for the threads to
                                * come out of their calls: libc's locks, which a
                                * child would inherit for good, but not others */
+    bool short_jobs;          /* [K] none waits for anything: whoever ends, a
+                               * runtime or the process, waits for those that
+                               * run */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t work;  /* on CLOCK_MONOTONIC, as the next one */
-    pthread_cond_t quiet; /* no thread is in a call; for a fork */
-    bool forking;         /* no job begins */
+    pthread_cond_t quiet; /* no thread is in a call; for who holds it */
+    bool held;            /* a fork, or the end of the process: none begins */
     rsl_list queue;
     unsigned queued;  /* length of `queue` */
     unsigned threads; /* started and not ended */
@@ -43,16 +47,18 @@ typedef struct rsl_pool {
     int64_t idle_ns;  /* how long a thread without work stays */
 } rsl_pool;
 
-#define RSL_POOL_INIT(pool_name, max, patience_ns) \
-    {                                              \
-        .name = (pool_name),                       \
-        .threads_max = (max),                      \
-        .fork_patience_ns = (patience_ns),         \
-        .lock = PTHREAD_MUTEX_INITIALIZER,         \
-        .idle_ns = INT64_C(10000000000),           \
+#define RSL_POOL_INIT(pool_name, max, patience_ns, is_short) \
+    {                                                        \
+        .name = (pool_name),                                 \
+        .threads_max = (max),                                \
+        .fork_patience_ns = (patience_ns),                   \
+        .short_jobs = (is_short),                            \
+        .lock = PTHREAD_MUTEX_INITIALIZER,                   \
+        .idle_ns = INT64_C(10000000000),                     \
     }
 
-/* The two pools there are: a fork holds both. */
+/* The pools there are: a fork holds all of them. */
+extern rsl_pool rsl_pool_of_handshakes;
 extern rsl_pool rsl_pool_of_look_ups;
 extern rsl_pool rsl_pool_of_jobs;
 

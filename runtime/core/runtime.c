@@ -155,6 +155,7 @@ rsl_runtime_close(rsl_runtime *rt)
     runtime_take_token(rt);
     runtime_close_all(rt);
     rsl_resolver_fini(rt);
+    rsl_jobs_fini(rt, &rt->handshakes);
     rt->backend->ops->close(rt->backend);
     rt->backend = NULL;
     if (forked) { /* those who were writing are not in this process */

@@ -17,14 +17,14 @@
 
 #include "base/id_table.h"
 #include "base/list.h"
+#include "core/job.h"
 #include "core/rwatch.h"
 #include "core/spin.h"
 #include "core/token.h"
 #include "io/backend.h"
 
-typedef struct rsl_reactor rsl_reactor;   /* core/reactor.c */
-typedef struct rsl_thread rsl_thread;     /* core/thread.c */
-typedef struct rsl_resolver rsl_resolver; /* net/resolver.c */
+typedef struct rsl_reactor rsl_reactor; /* core/reactor.c */
+typedef struct rsl_thread rsl_thread;   /* core/thread.c */
 
 enum { RSL_SPARE_WRITES_MAX = 64 };
 
@@ -38,12 +38,13 @@ struct rsl_runtime {
     int reason_errno;         /* [K] */
     uint32_t fork_generation; /* [K] of the process that made it */
 
-    rsl_mailbox mailbox;    /* [A] to the loop thread */
-    rsl_token token;        /* [A] who may read */
-    rsl_thread *thread;     /* [L] the runtime thread; NULL before first run */
-    rsl_resolver *resolver; /* [L] made at the first look-up */
-    rsl_rwatches rwatches;  /* [A] fds of the runtime thread */
-    rsl_reactor *reactor;   /* [L] made when it is asked for */
+    rsl_mailbox mailbox;   /* [A] to the loop thread */
+    rsl_token token;       /* [A] who may read */
+    rsl_thread *thread;    /* [L] the runtime thread; NULL before first run */
+    rsl_jobs *lookups;     /* [L] net/resolver.c's; NULL before the first */
+    rsl_jobs *handshakes;  /* [L] core/handshake_pool.c's; likewise */
+    rsl_rwatches rwatches; /* [A] fds of the runtime thread */
+    rsl_reactor *reactor;  /* [L] made when it is asked for */
 
     rsl_id_table conns;     /* [L] writes under the token; [T] reads */
     rsl_id_table listeners; /* [L] */

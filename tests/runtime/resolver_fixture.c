@@ -184,11 +184,11 @@ loop_close(test_loop *loop)
     }
 }
 
-rsl_lookup_owner
+rsl_job_owner
 loop_owner(test_loop *loop)
 {
     assert_true(loop->started < OWNERS_MAX);
-    return (rsl_lookup_owner){&loop->owners[loop->started++], loop_abandon};
+    return (rsl_job_owner){&loop->owners[loop->started++], loop_abandon};
 }
 
 rsl_status

@@ -51,7 +51,7 @@ void loop_open(test_loop *loop);
 void loop_close(test_loop *loop);
 void loop_emit(rsl_sink *sink, rsl_event event);
 void loop_abandon(void *object);
-rsl_lookup_owner loop_owner(test_loop *loop);
+rsl_job_owner loop_owner(test_loop *loop);
 
 /* Start a look-up of `host`; wait for the next result; claim and free it. */
 rsl_status loop_look_up(test_loop *loop, const char *host);

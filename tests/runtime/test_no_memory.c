@@ -206,7 +206,7 @@ look_up(poor_loop *loop)
                                .service = "80",
                                .family = AF_INET,
                                .type = SOCK_STREAM};
-    rsl_lookup_owner owner = {loop, poor_abandon};
+    rsl_job_owner owner = {loop, poor_abandon};
     rsl_err err = {0};
     rsl_status status = rsl_resolve_address(loop->rt, &query, owner, &err);
 

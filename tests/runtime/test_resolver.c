@@ -281,7 +281,7 @@ abandon_and_start_again(void *object)
     loop_abandon(object);
     if (abandon_again_left-- > 0) {
         rsl_address_query query = {.host = "again"};
-        rsl_lookup_owner owner = loop_owner(current);
+        rsl_job_owner owner = loop_owner(current);
         owner.abandon = abandon_and_start_again;
         rsl_err err;
         assert_int_equal(rsl_resolve_address(current->rt, &query, owner, &err),
@@ -299,7 +299,7 @@ a_look_up_started_by_an_abandoned_owner_is_abandoned_too(void **state)
     libc_set_gate(true);
     abandon_again_left = 2;
     rsl_address_query query = {.host = "first"};
-    rsl_lookup_owner owner = loop_owner(&loop);
+    rsl_job_owner owner = loop_owner(&loop);
     owner.abandon = abandon_and_start_again;
     rsl_err err;
     assert_int_equal(rsl_resolve_address(loop.rt, &query, owner, &err), RSL_OK);

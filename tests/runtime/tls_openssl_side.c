@@ -29,7 +29,6 @@ enum {
     TLSEXT_ERR_NOACK = 3,
 };
 
-typedef struct ssl_ctx SSL_CTX;
 typedef int alpn_fn(SSL *ssl, const unsigned char **out, unsigned char *outlen,
                     const unsigned char *in, unsigned inlen, void *arg);
 typedef int password_fn(char *buf, int size, int rwflag, void *arg);

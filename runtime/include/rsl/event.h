@@ -25,9 +25,13 @@ typedef enum rsl_event_kind {
     RSL_EV_ACCEPT_ERROR, /* listener: arg is an errno; accepting has paused */
     RSL_EV_DGRAM,        /* dgram: arg is a mask of RSL_WATCH_* */
     RSL_EV_WATCH,        /* id is the fd; arg is a mask of RSL_WATCH_* */
-    RSL_EV_MESSAGE,      /* ptr: a rsl_msg whose `deliver` is to be called on
-                          * the loop thread (resolver results, native calls) */
+    RSL_EV_MESSAGE,      /* id says what ptr, a rsl_msg, is: RSL_MSG_*, or what
+                          * the poster has chosen */
 } rsl_event_kind;
+
+/* Ids of the runtime's own messages; others take small ones that are left. */
+#define RSL_MSG_LOOKUP    0     /* a rsl_lookup (resolver.h) */
+#define RSL_MSG_HANDSHAKE 0x100 /* for rsl_handshake_deliver() */
 
 /* kind in the top 8 bits, id (or fd) in the low 56. */
 typedef struct rsl_event {

@@ -16,9 +16,9 @@
 
 typedef struct rsl_msg rsl_msg;
 
-/* A node. `event` is what the consumer's sink is given; RSL_EV_MESSAGE's
- * `deliver` is called by the receiver on the loop thread and takes the node.
- * `discard` is called instead when the mailbox is drained for good. */
+/* A node. `event` is what the consumer's sink is given; the receiver of an
+ * RSL_EV_MESSAGE takes the node. `discard` is called instead when the mailbox
+ * is drained for good. */
 struct rsl_msg {
     rsl_msg *next;
     rsl_event event;

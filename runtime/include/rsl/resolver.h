@@ -22,19 +22,13 @@ typedef enum rsl_lookup_kind {
 } rsl_lookup_kind;
 
 typedef struct rsl_lookup {
-    rsl_msg msg; /* first; RSL_EV_MESSAGE with id 0, u.ptr is the look-up */
+    rsl_msg msg; /* first; RSL_EV_MESSAGE, RSL_MSG_LOOKUP; u.ptr is this */
     rsl_lookup_kind kind;
     int gai_error;              /* 0, or EAI_* */
     int sys_errno;              /* with EAI_SYSTEM */
     struct addrinfo *addresses; /* what was found for ADDRESSES */
     char *host, *service;       /* what was found for a NAME */
 } rsl_lookup;
-
-/* Who waits for a look-up; opaque to the runtime. */
-typedef struct rsl_lookup_owner {
-    void *object;
-    void (*abandon)(void *object); /* loop thread */
-} rsl_lookup_owner;
 
 /* Arguments of getaddrinfo(3); host or service may be NULL. */
 typedef struct rsl_address_query {
@@ -54,9 +48,9 @@ typedef struct rsl_name_query {
  * the caller's. RSL_OS when no thread could be made, RSL_NOMEM, RSL_FORKED, or
  * RSL_CLOSED after rsl_runtime_close(). */
 rsl_status rsl_resolve_address(rsl_runtime *rt, const rsl_address_query *query,
-                               rsl_lookup_owner owner, rsl_err *err);
+                               rsl_job_owner owner, rsl_err *err);
 rsl_status rsl_resolve_name(rsl_runtime *rt, const rsl_name_query *query,
-                            rsl_lookup_owner owner, rsl_err *err);
+                            rsl_job_owner owner, rsl_err *err);
 
 /* The owner of a delivered look-up, or NULL when it was abandoned before. */
 void *rsl_lookup_claim(rsl_lookup *lookup);

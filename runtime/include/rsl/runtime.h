@@ -35,6 +35,12 @@ typedef struct rsl_hooks {
     void (*conn_closed)(void *owner); /* borrowed fds only */
 } rsl_hooks;
 
+/* Who waits for what a thread of a pool does; opaque to the runtime. */
+typedef struct rsl_job_owner {
+    void *object;
+    void (*abandon)(void *object); /* loop thread: the runtime has closed */
+} rsl_job_owner;
+
 typedef struct rsl_config {
     rsl_backend_kind backend;
     rsl_takeover takeover;
