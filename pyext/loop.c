@@ -108,6 +108,28 @@ loop_takeover_choice(rsl_takeover *out)
     return 0;
 }
 
+/* _tls.py chooses for each connection; a wrong name is said at once. */
+static int
+loop_check_tls(void)
+{
+    static const char *const names[] = {"", "auto", "mbedtls", "openssl",
+                                        "python"};
+    const char *name = getenv("RSLOOP_C_TLS");
+    for (size_t i = 0; name != NULL && i < Py_ARRAY_LENGTH(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return 0;
+        }
+    }
+    if (name == NULL) {
+        return 0;
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "RSLOOP_C_TLS must be 'auto', 'mbedtls', 'openssl' or "
+                 "'python', not '%s'",
+                 name);
+    return -1;
+}
+
 /* Microseconds that a loop looks for input before it sleeps. */
 static int
 loop_spin_choice(int64_t *out_ns)
@@ -148,7 +170,7 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
     };
     if (pyrsl_loop_backend_choice(backend, &config.backend) < 0
         || loop_takeover_choice(&config.takeover) < 0
-        || loop_spin_choice(&config.spin_ns) < 0) {
+        || loop_spin_choice(&config.spin_ns) < 0 || loop_check_tls() < 0) {
         return NULL;
     }
     rsl_err err = {0, NULL};

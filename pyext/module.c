@@ -165,7 +165,7 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_fast_types(module, st) < 0
         || pyrsl_clients_type(module, st) < 0
         || pyrsl_work_types(module, st) < 0
-        || pyrsl_tls_engine_type(module, st) < 0) {
+        || pyrsl_tls_types(module, st) < 0) {
         return -1;
     }
     module_share_types(st);
@@ -176,7 +176,6 @@ module_types(PyObject *module, module_state *st)
                    || PyModule_AddType(module, st->ReadPipeTransportType) < 0
                    || PyModule_AddType(module, st->WritePipeTransportType) < 0
                    || PyModule_AddType(module, st->DatagramTransportType) < 0
-                   || PyModule_AddType(module, st->TLSEngineType) < 0
                ? -1
                : 0;
 }
@@ -187,8 +186,7 @@ module_exec(PyObject *module)
     module_state *st = PyModule_GetState(module);
     if (state_import(st) < 0 || state_names(st) < 0
         || module_types(module, st) < 0
-        || PyModule_AddFunctions(module, pyrsl_inotify_functions) < 0
-        || PyModule_AddFunctions(module, pyrsl_tls_openssl_functions) < 0) {
+        || PyModule_AddFunctions(module, pyrsl_inotify_functions) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RSL_VERSION);
@@ -214,6 +212,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->WorkItemType);
     Py_VISIT(st->WorkQueueType);
     Py_VISIT(st->TLSEngineType);
+    Py_VISIT(st->TLSSessionsType);
+    Py_VISIT(st->TLSConfigType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -240,6 +240,8 @@ module_clear(PyObject *module)
     Py_CLEAR(st->WorkItemType);
     Py_CLEAR(st->WorkQueueType);
     Py_CLEAR(st->TLSEngineType);
+    Py_CLEAR(st->TLSSessionsType);
+    Py_CLEAR(st->TLSConfigType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }

@@ -126,6 +126,8 @@ typedef struct module_state {
     PyTypeObject *WorkItemType; /* a job of run_in_executor() */
     PyTypeObject *WorkQueueType;
     PyTypeObject *TLSEngineType;
+    PyTypeObject *TLSSessionsType;
+    PyTypeObject *TLSConfigType; /* NULL without mbedTLS */
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */

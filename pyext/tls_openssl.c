@@ -217,11 +217,13 @@ openssl_engine(PyObject *module, PyObject *args)
         return NULL;
     }
     objects.needs_gil = needs_gil != 0;
+    objects.config = NULL;
     if (!belongs(objects.context, raw)) {
         Py_RETURN_NONE;
     }
-    rsl_status status =
-        rsl_openssl_tls_new(&api, ((socket_layout *)raw)->ssl, &tls);
+    SSL *ssl = ((socket_layout *)raw)->ssl;
+    objects.server_side = api.SSL_is_server(ssl) != 0;
+    rsl_status status = rsl_openssl_tls_new(&api, ssl, &tls);
     if (status != RSL_OK) {
         return pyrsl_raise(status, NULL);
     }
@@ -295,7 +297,20 @@ context_word_set(PyObject *Py_UNUSED(module), PyObject *args)
     return PyBool_FromLong(word != NULL);
 }
 
+PyDoc_STRVAR(main_interpreter_doc,
+"_tls_main_interpreter($module, /)\n--\n\n"
+"Whether this is the interpreter that PyGILState_Ensure() knows.");
+
+static PyObject *
+main_interpreter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(PyInterpreterState_Get()
+                           == PyInterpreterState_Main());
+}
+
 PyMethodDef pyrsl_tls_openssl_functions[] = {
+    {"_tls_main_interpreter", main_interpreter, METH_NOARGS,
+     main_interpreter_doc},
     {"_tls_openssl_open", openssl_open, METH_VARARGS, openssl_open_doc},
     {"_tls_openssl_differs", openssl_differs, METH_VARARGS,
      openssl_differs_doc},

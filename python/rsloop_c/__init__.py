@@ -30,6 +30,7 @@ from ._text_subprocess import (
     create_subprocess_exec,
     create_subprocess_shell,
 )
+from ._tls_context import SSLContext
 
 __version__ = build_info()["version"]
 
@@ -37,6 +38,7 @@ __all__ = (
     "EventLoopPolicy",
     "FileSystemEvent",
     "Loop",
+    "SSLContext",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",

@@ -55,8 +55,48 @@ def _tls_openssl_engine(
     needs_gil: bool,
     /,
 ) -> TLSEngine | None: ...
+def _tls_main_interpreter() -> bool: ...
+def _tls_mbedtls_config(
+    *,
+    server: bool,
+    check_hostname: bool,
+    check_common_name: bool,
+    check_crl: bool,
+    verify: int,
+    version_min: int,
+    version_max: int,
+    certificate: bytes,
+    key: bytes,
+    ca: bytes,
+    crl: bytes,
+    password: str | None,
+    ciphers: bytes,
+    alpn: tuple[bytes, ...],
+    tickets: int,
+    ticket_lifetime: int,
+    keylog_fd: int,
+) -> TLSConfig | str: ...
+def _tls_mbedtls_engine(
+    config: TLSConfig,
+    context: ssl.SSLContext,
+    server_hostname: str | None,
+    name: str | None,
+    reason: str,
+    /,
+) -> TLSEngine | None: ...
+def _tls_mbedtls_knows(number: int, /) -> bool: ...
 def _tls_context_word(context: ssl.SSLContext, value: object, /) -> int: ...
 def _tls_context_word_set(context: ssl.SSLContext, offset: int, /) -> bool: ...
+
+# A config of mbedTLS.
+@final
+class TLSConfig: ...
+
+# Sessions that clients may resume.
+@final
+class TLSSessions:
+    def __len__(self) -> int: ...
+    def clear(self) -> None: ...
 
 # What choose() of _tls.py has made, for one connection.
 @final
@@ -73,6 +113,12 @@ class TLSEngine:
     def reason(self) -> str: ...
     @property
     def needs_gil(self) -> bool: ...
+    @property
+    def server_side(self) -> bool: ...
+    def _info(self) -> dict[str, Any]: ...
+    def _peer_chain(self) -> list[bytes]: ...
+    def _tls_unique(self) -> bytes | None: ...
+    def _use_sessions(self, sessions: TLSSessions, key: bytes, /) -> None: ...
     def _talk(
         self, received: _Bytes | None, send: _Bytes | None = b"", /
     ) -> tuple[str, bytearray, bytearray]: ...

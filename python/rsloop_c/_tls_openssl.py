@@ -6,18 +6,16 @@ from __future__ import annotations
 import _ssl
 import functools
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 
-
-def _genuine() -> type[ssl.SSLContext]:
-    """ssl.SSLContext as CPython made it: packages put theirs in its place."""
-    mro = ssl.SSLContext.__mro__
-    return mro[mro.index(_ssl._SSLContext) - 1]
-
-
-SSLContext = _genuine()
+if TYPE_CHECKING:
+    SSLContext = ssl.SSLContext
+else:
+    # As CPython made it: packages put theirs in its place.
+    _mro = ssl.SSLContext.__mro__
+    SSLContext = _mro[_mro.index(_ssl._SSLContext) - 1]
 
 
 class Unfit(Exception):
@@ -25,34 +23,41 @@ class Unfit(Exception):
 
 
 def engine(
-    context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None
-) -> tuple[_core.TLSEngine | None, str]:
-    """An engine over what wrap_bio() makes, or None; and why."""
-    try:
-        needs_gil = _check(context)
-    except Unfit as unfit:
-        return None, str(unfit)
-    ssl_object: Any = context.wrap_bio(
+    context: ssl.SSLContext,
+    *,
+    server_side: bool,
+    server_hostname: str | None,
+    reasons: list[str],
+) -> _core.TLSEngine:
+    """An engine over what wrap_bio() makes. Raises Unfit, or as wrap_bio()."""
+    _check(context)
+    ssl_object = context.wrap_bio(
         ssl.MemoryBIO(),
         ssl.MemoryBIO(),
         server_side=server_side,
         server_hostname=server_hostname,
     )
     if type(ssl_object) is not ssl.SSLObject:
-        return None, "wrap_bio() gives no ssl.SSLObject"
-    reason = "libssl is driven without the GIL"
+        raise Unfit("wrap_bio() gives no ssl.SSLObject")
+    raw = ssl_object._sslobj  # type: ignore[attr-defined]
+    needs_gil = calls_python(context)
+    reason = "libssl, without the GIL"
     if needs_gil:
         reason = "libssl, on the loop's thread: the context calls Python"
     made = _core._tls_openssl_engine(
-        context, ssl_object, ssl_object._sslobj, server_hostname, reason, needs_gil
+        context,
+        ssl_object,
+        raw,
+        server_hostname,
+        "; ".join([*reasons, reason]),
+        needs_gil,
     )
     if made is None:
-        return None, "wrap_bio() uses another context"
-    return made, reason
+        raise Unfit("wrap_bio() uses another context")
+    return made
 
 
-def _check(context: Any) -> bool:
-    """Whether the context calls Python. Raises Unfit."""
+def _check(context: Any) -> None:
     problem = unreachable()
     if problem is not None:
         raise Unfit(problem)
@@ -61,11 +66,25 @@ def _check(context: Any) -> bool:
     if context.sslobject_class is not ssl.SSLObject:
         raise Unfit("the context has an sslobject_class of its own")
     # The ssl module keeps what these raise and raises it from its own calls.
+    callback = callback_of(context)
+    if callback is not None:
+        raise Unfit(f"the context has a {callback}")
+    if calls_python(context) and not _core._tls_main_interpreter():
+        raise Unfit("the context calls Python, in a subinterpreter")
+
+
+def callback_of(context: Any) -> str | None:
+    """A callback of the context that only the ssl module can serve."""
     if context._msg_callback is not None:
-        raise Unfit("the context has a message callback")
+        return "message callback"
     for offset in _psk_offsets():
         if offset < 0 or _core._tls_context_word_set(context, offset):
-            raise Unfit("the context has a PSK callback")
+            return "PSK callback"
+    return None
+
+
+def calls_python(context: Any) -> bool:
+    """Whether libssl calls Python in handshakes of this context."""
     return context.sni_callback is not None or context.keylog_filename is not None
 
 

@@ -3,6 +3,7 @@
 #include "tls/engine.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TO(state) (1u << (RSL_TLS_STATE_##state))
@@ -88,6 +89,27 @@ rsl_tls_has_input(const rsl_tls *tls)
 
 /* --- The connection --- */
 
+/* In TLS 1.3 a session comes with the reads, in TLS 1.2 with the handshake. */
+static void
+tls_show_sessions(rsl_tls *tls)
+{
+    uint8_t *data;
+    size_t len;
+
+    while (tls->sink != NULL
+           && tls->ops->get_session(tls, &data, &len) == RSL_OK) {
+        tls->sink(tls->sink_arg, data, len);
+        free(data);
+    }
+}
+
+void
+rsl_tls_keep_sessions(rsl_tls *tls, rsl_tls_session_sink sink, void *arg)
+{
+    tls->sink = sink;
+    tls->sink_arg = arg;
+}
+
 rsl_tls_status
 rsl_tls_handshake(rsl_tls *tls)
 {
@@ -108,6 +130,7 @@ rsl_tls_handshake(rsl_tls *tls)
     status = tls->ops->handshake(tls);
     if (status == RSL_TLS_DONE) {
         tls_enter(tls, RSL_TLS_STATE_OPEN);
+        tls_show_sessions(tls);
     } else if (status == RSL_TLS_ERROR) {
         tls_enter(tls, RSL_TLS_STATE_FAILED);
     }
@@ -164,6 +187,7 @@ rsl_tls_read(rsl_tls *tls, void *buf, size_t cap, size_t *out)
         }
         filled += some;
     }
+    tls_show_sessions(tls);
     *out = filled;
     return filled > 0 ? RSL_TLS_DONE : tls_read_answer(tls);
 }

@@ -51,7 +51,9 @@ struct rsl_tls {
     rsl_tls_input input;
     rsl_tls_output_queue output;
     rsl_tls_error error;
-    void *owner;   /* rsl_tls_set_owner() */
+    void *owner; /* rsl_tls_set_owner() */
+    rsl_tls_session_sink sink;
+    void *sink_arg;
     uint8_t state; /* rsl_tls_state */
 };
 

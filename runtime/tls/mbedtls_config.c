@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <mbedtls/psa_util.h>
+#include <mbedtls/ssl_ciphersuites.h>
 #include <psa/crypto.h>
 
 #include "tls/mbedtls_impl.h"
@@ -175,6 +176,9 @@ config_fill(rsl_mbedtls_config *config, mbedtls_ssl_config *conf, bool alpn)
     mbedtls_ssl_conf_rng(conf, mbedtls_psa_get_random,
                          MBEDTLS_PSA_RANDOM_STATE);
     mbedtls_ssl_conf_authmode(conf, config_authmode(settings));
+    /* As CPython's contexts, which ask for a certificate of anybody's. */
+    mbedtls_ssl_conf_cert_req_ca_list(conf,
+                                      MBEDTLS_SSL_CERT_REQ_CA_LIST_DISABLED);
     mbedtls_ssl_conf_renegotiation(conf, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
     mbedtls_ssl_conf_ca_chain(conf, &config->ca, &config->crl);
     mbedtls_ssl_conf_ciphersuites(
@@ -287,6 +291,12 @@ rsl_mbedtls_config_new(const rsl_tls_settings *settings,
     }
     *out = config;
     return RSL_OK;
+}
+
+bool
+rsl_mbedtls_knows_cipher(uint16_t number)
+{
+    return mbedtls_ssl_ciphersuite_from_id(number) != NULL;
 }
 
 void

@@ -54,6 +54,9 @@ typedef struct rsl_mbedtls_config rsl_mbedtls_config;
 rsl_status rsl_mbedtls_config_new(const rsl_tls_settings *settings,
                                   rsl_mbedtls_config **out, const char **why);
 
+/* Whether settings.ciphers may name it with an effect. */
+bool rsl_mbedtls_knows_cipher(uint16_t number);
+
 void rsl_mbedtls_config_free(rsl_mbedtls_config *config);
 
 #endif

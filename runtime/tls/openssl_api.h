@@ -83,6 +83,7 @@ typedef void rsl_ssl_info_fn(const SSL *ssl, int where, int ret);
       (SSL *, unsigned char *, size_t, const char *, size_t,               \
        const unsigned char *, size_t, int))                                \
     X(SSL_SESSION *, SSL_get1_session, (SSL *))                            \
+    X(SSL_SESSION *, SSL_get_session, (const SSL *))                       \
     X(int, SSL_set_session, (SSL *, SSL_SESSION *))                        \
     X(int, SSL_SESSION_is_resumable, (const SSL_SESSION *))                \
     X(void, SSL_SESSION_free, (SSL_SESSION *))                             \

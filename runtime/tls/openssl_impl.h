@@ -15,6 +15,7 @@ typedef struct openssl_tls {
     rsl_tls base;
     const rsl_openssl_api *api; /* [K] */
     SSL *ssl;                   /* [K] */
+    const SSL_SESSION *given;   /* by get_session(): not ours, to compare */
     bool no_memory;             /* the output could not grow */
 } openssl_tls;
 

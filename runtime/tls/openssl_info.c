@@ -121,9 +121,13 @@ rsl_openssl_get_session(rsl_tls *base, uint8_t **out, size_t *len)
 {
     openssl_tls *tls = openssl_of(base);
     const rsl_openssl_api *api = tls->api;
-    SSL_SESSION *session = api->SSL_get1_session(tls->ssl);
+    SSL_SESSION *session;
     rsl_status status = RSL_AGAIN;
 
+    if (tls->given != NULL && api->SSL_get_session(tls->ssl) == tls->given) {
+        return RSL_AGAIN;
+    }
+    session = api->SSL_get1_session(tls->ssl);
     if (session != NULL && api->SSL_SESSION_is_resumable(session)) {
         int size = api->i2d_SSL_SESSION(session, NULL);
         unsigned char *data = size <= 0 ? NULL : malloc((size_t)size);
@@ -133,6 +137,7 @@ rsl_openssl_get_session(rsl_tls *base, uint8_t **out, size_t *len)
         if (data != NULL) {
             *len = (size_t)api->i2d_SSL_SESSION(session, &end);
             *out = data;
+            tls->given = session;
         }
     }
     if (session != NULL) {

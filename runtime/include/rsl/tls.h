@@ -191,6 +191,12 @@ rsl_status rsl_tls_get_session(rsl_tls *tls, uint8_t **out, size_t *len);
  * this engine's. */
 rsl_status rsl_tls_set_session(rsl_tls *tls, const uint8_t *data, size_t len);
 
+/* Show a client's sessions to `sink` as they come, on the thread that reads; in
+ * place of rsl_tls_get_session(). Before the handshake. */
+typedef void (*rsl_tls_session_sink)(void *arg, const uint8_t *data,
+                                     size_t len);
+void rsl_tls_keep_sessions(rsl_tls *tls, rsl_tls_session_sink sink, void *arg);
+
 /* NULL is nothing. No send of its output may be in flight. */
 void rsl_tls_free(rsl_tls *tls);
 
