@@ -10,6 +10,7 @@
 #include "handle.h"
 #include "sock.h"
 #include "transport.h"
+#include "watchdog.h"
 #include "work.h"
 
 /* What a spin takes at most. The answer of a client that sleeps on another
@@ -262,6 +263,28 @@ loop_close_runtime(LoopObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(loop_set_watchdog_doc,
+"_set_watchdog($self, watchdog, /)\n--\n\n"
+"Beat for a Watchdog, instead of the one before, or for none (None).");
+
+static PyObject *
+loop_set_watchdog(LoopObject *self, PyObject *value)
+{
+    if (value != Py_None && !Py_IS_TYPE(value, self->st->WatchdogType)) {
+        PyErr_SetString(PyExc_TypeError, "a Watchdog or None is expected");
+        return NULL;
+    }
+    if (pyrsl_loop_check_owner(self) < 0) {
+        return NULL;
+    }
+    bool running = atomic_load(&self->thread_id) != 0;
+    pyrsl_watchdog_end(self->watchdog);
+    Py_XSETREF(self->watchdog,
+               value == Py_None ? NULL : (WatchdogObject *)Py_NewRef(value));
+    pyrsl_watchdog_set_running(self->watchdog, running);
+    Py_RETURN_NONE;
+}
+
 int
 pyrsl_loop_check_closed(LoopObject *self)
 {
@@ -352,6 +375,8 @@ static int
 loop_clear(LoopObject *self)
 {
     loop_close_native(self);
+    pyrsl_watchdog_end(self->watchdog);
+    Py_CLEAR(self->watchdog);
     Py_CLEAR(self->task_factory);
     Py_CLEAR(self->current_handle);
     return 0;
@@ -382,6 +407,8 @@ static PyMethodDef loop_own_methods[] = {
      loop_open_runtime_doc},
     {"_close_runtime", (PyCFunction)(void (*)(void))loop_close_runtime,
      METH_NOARGS, loop_close_runtime_doc},
+    {"_set_watchdog", (PyCFunction)(void (*)(void))loop_set_watchdog, METH_O,
+     loop_set_watchdog_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -79,8 +79,9 @@ typedef struct LoopObject {
     atomic_bool foreign_clock; /* [A] time() is not ours: a test moves it */
     double foreign_now;        /* [L] its answer before this turn's wait */
     int64_t spin_ns;           /* [K] RSLOOP_C_SPIN_US */
-    uint64_t turns;            /* [L] stats */
-    uint64_t callbacks;        /* [L] */
+    struct WatchdogObject *watchdog; /* [L] or NULL */
+    uint64_t turns;                  /* [L] stats */
+    uint64_t callbacks;              /* [L] */
 } LoopObject;
 
 extern PyType_Spec pyrsl_loop_spec;
@@ -95,6 +96,16 @@ int pyrsl_loop_add_methods(PyTypeObject *type);
 void pyrsl_loop_set_thread(LoopObject *self, unsigned long id); /* 0: none */
 /* `value` is None or a str; RSLOOP_C_BACKEND fills in for None (or NULL). */
 int pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out);
+
+/* loop_pause.c */
+typedef rsl_status (*pyrsl_wait_fn)(rsl_runtime *rt, int64_t timeout_ns,
+                                    rsl_err *err);
+/* rsl_runtime_wait() or rsl_runtime_sleep() without the GIL. */
+rsl_status pyrsl_loop_pause(LoopObject *self, pyrsl_wait_fn wait,
+                            int64_t timeout_ns, rsl_err *err);
+
+/* loop_observe.c: pyrsl_loop_run_event() while somebody watches. */
+int pyrsl_loop_run_observed(LoopObject *self, rsl_event event);
 
 /* loop_attributes.c */
 extern PyGetSetDef pyrsl_loop_getset[];
@@ -138,6 +149,8 @@ extern PyMethodDef pyrsl_loop_task_methods[];
 /* loop_run.c: one turn, or turns until stop; -1 with an exception. */
 int pyrsl_loop_turn(LoopObject *self);
 int pyrsl_loop_run_turns(LoopObject *self);
+/* Run what was taken out of the ready queue. */
+int pyrsl_loop_run_event(LoopObject *self, rsl_event event);
 /* Run the callback that was queued last, now instead of in the next turn: for
  * what only answers the event that is being handled. */
 int pyrsl_loop_run_newest(LoopObject *self);

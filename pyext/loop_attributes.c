@@ -2,6 +2,7 @@
 /* loop_attributes.c - a loop's state as CPython's own loop code reads and
  * writes it. */
 #include "loop.h"
+#include "watchdog.h"
 
 static PyObject *
 loop_get_closed(LoopObject *self, void *Py_UNUSED(closure))
@@ -74,6 +75,7 @@ pyrsl_loop_set_thread(LoopObject *self, unsigned long id)
 {
     /* Whoever appends to the ready queue of an idle loop has finished. What was
      * posted until a run's end comes before what is appended afterwards. */
+    pyrsl_watchdog_set_running(self->watchdog, id != 0);
     Py_BEGIN_CRITICAL_SECTION(self);
     atomic_store(&self->thread_id, id);
     if (id == 0 && self->rt != NULL && !rsl_runtime_is_forked(self->rt)) {

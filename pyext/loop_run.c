@@ -6,6 +6,7 @@
 #include "handle.h"
 #include "loop.h"
 #include "transport.h"
+#include "watchdog.h"
 
 /* asyncio's MAXIMUM_SELECT_TIMEOUT: a sleep is never longer than a day. */
 #define LOOP_SLEEP_SECONDS_MAX (24.0 * 3600.0)
@@ -69,10 +70,9 @@ loop_sleep(LoopObject *self)
         return 0;
     }
     rsl_err err = {0, NULL};
-    rsl_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        rsl_runtime_sleep(self->rt, timeout_ns, &err);
-    Py_END_ALLOW_THREADS rsl_runtime_drain(self->rt, &self->sink);
+    rsl_status status =
+        pyrsl_loop_pause(self, rsl_runtime_sleep, timeout_ns, &err);
+    rsl_runtime_drain(self->rt, &self->sink);
     return loop_wait_failed(status, &err);
 }
 
@@ -94,9 +94,8 @@ loop_wait(LoopObject *self)
             return loop_wait_failed(status, &err);
         }
     }
-    Py_BEGIN_ALLOW_THREADS status =
-        rsl_runtime_wait(self->rt, timeout_ns, &err);
-    Py_END_ALLOW_THREADS rsl_runtime_collect(self->rt, &self->sink);
+    status = pyrsl_loop_pause(self, rsl_runtime_wait, timeout_ns, &err);
+    rsl_runtime_collect(self->rt, &self->sink);
     self->io_batch = loop_found(self) > before + 1;
     return loop_wait_failed(status, &err);
 }
@@ -354,13 +353,23 @@ loop_run_event(LoopObject *self, rsl_event event)
     return status;
 }
 
+int
+pyrsl_loop_run_event(LoopObject *self, rsl_event event)
+{
+    return loop_run_event(self, event);
+}
+
 /* Run what is ready now; what it makes ready waits for the next turn. */
 static int
 loop_run_ready(LoopObject *self)
 {
     size_t count = self->ready.count;
+    bool observed = self->watchdog != NULL;
     while (count-- > 0 && self->ready.count > 0) {
-        if (loop_run_event(self, pyrsl_ready_take(&self->ready)) < 0) {
+        rsl_event event = pyrsl_ready_take(&self->ready);
+        if ((observed ? pyrsl_loop_run_observed(self, event)
+                      : loop_run_event(self, event))
+            < 0) {
             return -1;
         }
         if (rsl_runtime_is_forked(self->rt)) {
@@ -375,6 +384,7 @@ loop_run_ready(LoopObject *self)
 int
 pyrsl_loop_turn(LoopObject *self)
 {
+    pyrsl_watchdog_beat(self->watchdog, LOOP_RUNS);
     if (loop_poll(self) < 0) {
         return -1;
     }

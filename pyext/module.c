@@ -11,6 +11,7 @@
 #include "loop.h"
 #include "tls_engine.h"
 #include "transport.h"
+#include "watchdog.h"
 #include "work.h"
 
 #ifndef RSL_VERSION
@@ -165,7 +166,8 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_fast_types(module, st) < 0
         || pyrsl_clients_type(module, st) < 0
         || pyrsl_work_types(module, st) < 0
-        || pyrsl_tls_types(module, st) < 0) {
+        || pyrsl_tls_types(module, st) < 0
+        || pyrsl_watchdog_type(module, st) < 0) {
         return -1;
     }
     module_share_types(st);
@@ -214,6 +216,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->TLSEngineType);
     Py_VISIT(st->TLSSessionsType);
     Py_VISIT(st->TLSConfigType);
+    Py_VISIT(st->WatchdogType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_VISIT(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }
@@ -242,6 +245,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->TLSEngineType);
     Py_CLEAR(st->TLSSessionsType);
     Py_CLEAR(st->TLSConfigType);
+    Py_CLEAR(st->WatchdogType);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(asyncio_pieces); i++) {
         Py_CLEAR(*(PyObject **)(void *)((char *)st + asyncio_pieces[i].offset));
     }

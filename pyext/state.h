@@ -128,6 +128,7 @@ typedef struct module_state {
     PyTypeObject *TLSEngineType;
     PyTypeObject *TLSSessionsType;
     PyTypeObject *TLSConfigType; /* NULL without mbedTLS */
+    PyTypeObject *WatchdogType;
 
     /* Borrowed from asyncio and friends, strong references. */
     PyObject *Future;           /* asyncio.Future: what sock_*() waits for */

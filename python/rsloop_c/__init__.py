@@ -31,6 +31,7 @@ from ._text_subprocess import (
     create_subprocess_shell,
 )
 from ._tls_context import SSLContext
+from ._watchdog import Stall
 
 __version__ = build_info()["version"]
 
@@ -39,6 +40,7 @@ __all__ = (
     "FileSystemEvent",
     "Loop",
     "SSLContext",
+    "Stall",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",

@@ -24,6 +24,7 @@ from ._fs_events import FileSystemMixin
 from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
 from ._transport_cold import TransportColdMixin
+from ._watchdog import WatchdogMixin, bound_from_environment
 
 # 3.14 (and late 3.13) say whether the repr may show arguments.
 _FORMAT_TAKES_DEBUG = bool(
@@ -62,6 +63,7 @@ class Loop(
     SockMixin,
     SubprocessMixin,
     TransportColdMixin,
+    WatchdogMixin,
     _UnixSelectorEventLoop,
 ):
     """An asyncio event loop whose scheduling and stream I/O are native.
@@ -73,6 +75,7 @@ class Loop(
 
     def __init__(self, backend=None):
         self._pidfds = set()
+        watchdog = bound_from_environment()
         try:
             self._open_runtime(backend)
             super().__init__(selector=_WatchedFds(self))
@@ -80,6 +83,7 @@ class Loop(
             self._closed = True
             self._close_runtime()
             raise
+        self.watchdog = watchdog
 
     # --- Running -----------------------------------------------------------
 
@@ -106,6 +110,7 @@ class Loop(
         if self.is_closed():
             return
         super().close()
+        self.watchdog = None
         self._close_runtime()
         self._forget_children()
         self._close_fs_watches()

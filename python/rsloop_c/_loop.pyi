@@ -3,14 +3,22 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import IO, Any
 
 from _typeshed import StrOrBytesPath
 
 from . import _core
 from ._fs_events import FileSystemEvent, FileSystemWatch
+from ._watchdog import Stall
 
 class Loop(_core.Loop, asyncio.SelectorEventLoop):
+    watchdog_callback: Callable[[Stall], object] | None
+    watchdog_file: IO[Any] | int | None
     def __init__(self, backend: str | None = None) -> None: ...
+    @property
+    def watchdog(self) -> float | None: ...
+    @watchdog.setter
+    def watchdog(self, seconds: float | None) -> None: ...
     def _monitor_fs(
         self,
         path: StrOrBytesPath,
