@@ -33,6 +33,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--hang-seconds", type=float, default=20,
         help="a test that runs longer hangs: its stacks are dumped, it fails")
+    parser.addoption(
+        "--tls", default=",".join(support.TLS_ENGINES),
+        help="comma-separated TLS engines for the tests of TLS")
     try:
         parser.addini("timeout", "of pytest-timeout; here without effect")
     except ValueError:
@@ -52,6 +55,8 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "stream: runs with the runtime thread's takeover as well")
     config.addinivalue_line(
+        "markers", "tls: runs with each TLS engine")
+    config.addinivalue_line(
         "markers", "asyncio_is_worse(why): rsloop_c only, asyncio differs")
     config.addinivalue_line(
         "markers", "untidy: asyncio's own code leaves things to the collector")
@@ -63,6 +68,13 @@ def pytest_configure(config):
     if unknown:
         raise pytest.UsageError(f"--loops: no such flavour: {unknown}")
     config.flavours = [support.Flavour(name) for name in names]
+    engines = config.getoption("--tls").split(",")
+    if set(engines) - set(support.TLS_ENGINES):
+        raise pytest.UsageError(f"--tls: of {support.TLS_ENGINES}")
+    config.tls_flavours = [
+        support.Flavour(flavour.name, engine)
+        for flavour in config.flavours
+        for engine in (engines if flavour.ours else [None])]
     config.no_ring = support.kernel_refuses_io_uring()
     if any(flavour.ours for flavour in config.flavours):
         try:
@@ -92,7 +104,9 @@ def pytest_generate_tests(metafunc):
     if "flavour" not in metafunc.fixturenames:
         return
     params = []
-    for flavour in metafunc.config.flavours:
+    about_tls = metafunc.definition.get_closest_marker("tls")
+    for flavour in (metafunc.config.tls_flavours if about_tls
+                    else metafunc.config.flavours):
         marks = []
         if flavour.backend == "io_uring" and metafunc.config.no_ring:
             marks.append(pytest.mark.skip(
@@ -119,6 +133,18 @@ def _is_wanted(item):
     if not flavour.ours:
         return item.get_closest_marker("asyncio_is_worse") is None
     return True
+
+
+@pytest.fixture(autouse=True)
+def tls_engine(request):
+    """The engine that a test's connections are to ask for."""
+    callspec = getattr(request.node, "callspec", None)
+    flavour = callspec and callspec.params.get("flavour")
+    if not flavour or not flavour.tls:
+        yield None
+        return
+    with support.environ(RSLOOP_C_TLS=flavour.tls):
+        yield flavour.tls
 
 
 @pytest.fixture

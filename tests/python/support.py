@@ -35,10 +35,13 @@ UNDER_ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 # --- flavours of loop --------------------------------------------------------
 
 class Flavour:
-    """A way to make loops: asyncio's own, or ours with one backend."""
+    """A way to make loops: asyncio's own, or ours with one backend.
 
-    def __init__(self, name):
+    `tls` is the TLS engine to ask for, where a test is about TLS."""
+
+    def __init__(self, name, tls=None):
         self.name = name
+        self.tls = tls
         backend, _, mode = name.partition("+")
         self.backend = None if backend == "asyncio" else backend
         self.takeover = mode == "takeover"
@@ -49,7 +52,8 @@ class Flavour:
 
     @property
     def id(self):
-        return f"rsloop_c/{self.name}" if self.ours else self.name
+        engine = f"/{self.tls}" if self.tls else ""
+        return f"rsloop_c/{self.name}{engine}" if self.ours else self.name
 
     def new_loop(self):
         if not self.ours:
@@ -79,11 +83,13 @@ class Flavour:
             "RSLOOP_C_BACKEND": self.backend or "auto",
             "RSLOOP_C_TAKEOVER": "always" if self.takeover else TAKEOVER,
             "TEST_TAKEOVER": TAKEOVER,
+            **({"RSLOOP_C_TLS": self.tls} if self.tls else {}),
         }
 
 
 FLAVOURS = ("asyncio", "epoll", "io_uring",
             "epoll+takeover", "io_uring+takeover")
+TLS_ENGINES = ("python", "openssl", "mbedtls")
 
 
 def child_flavour():

@@ -12,6 +12,7 @@ import pytest
 from support import (
     LOOPBACK,
     PATIENCE,
+    Accepting,
     Echo,
     Recorder,
     recv_exactly,
@@ -20,54 +21,9 @@ from support import (
     tcp_socket_pair,
     until,
 )
+from tls import needs_shutdown_timeout, tls_pair
 
-pytestmark = pytest.mark.stream
-
-needs_shutdown_timeout = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="ssl_shutdown_timeout is new in 3.11")
-
-
-class Served:
-    """A TLS server whose protocols are kept."""
-
-    def __init__(self, factory):
-        self.factory = factory
-        self.made = []
-
-    def __call__(self):
-        protocol = self.factory()
-        self.made.append(protocol)
-        return protocol
-
-
-class tls_pair:
-    """The two protocols of a TLS connection."""
-
-    def __init__(self, server_context, client_context, server=Recorder,
-                 client=Recorder, **client_options):
-        self.contexts = server_context, client_context
-        self.factories = Served(server), client
-        self.options = client_options
-
-    async def __aenter__(self):
-        loop = asyncio.get_running_loop()
-        self.server = await loop.create_server(
-            self.factories[0], LOOPBACK, 0, ssl=self.contexts[0])
-        _, self.client = await loop.create_connection(
-            self.factories[1], *self.server.sockets[0].getsockname(),
-            ssl=self.contexts[1], server_hostname="localhost", **self.options)
-        await until(lambda: self.factories[0].made
-                    and self.factories[0].made[0].transport)
-        return self.factories[0].made[0], self.client
-
-    async def __aexit__(self, *exc):
-        for protocol in (self.client, self.factories[0].made[0]):
-            if not protocol.lost.done():
-                protocol.transport.abort()
-            await asyncio.wait_for(protocol.lost, PATIENCE)
-        self.server.close()
-        await self.server.wait_closed()
-
+pytestmark = [pytest.mark.stream, pytest.mark.tls]
 
 async def test_bytes_go_both_ways(loop, server_context, client_context):
     async with tls_pair(server_context, client_context) as (served, client):
@@ -97,7 +53,7 @@ async def test_megabytes_arrive_whole(loop, server_context, client_context):
 
 
 async def test_many_connections_at_once(loop, server_context, client_context):
-    served = Served(Echo)
+    served = Accepting(Echo)
     server = await loop.create_server(served, LOOPBACK, 0, ssl=server_context)
     address = server.sockets[0].getsockname()
 
