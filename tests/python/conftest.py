@@ -55,7 +55,8 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "stream: runs with the runtime thread's takeover as well")
     config.addinivalue_line(
-        "markers", "tls: runs with each TLS engine")
+        "markers", "tls(backend): runs with each TLS engine, on all kinds of "
+        "loop or, where that makes no difference, on one")
     config.addinivalue_line(
         "markers", "asyncio_is_worse(why): rsloop_c only, asyncio differs")
     config.addinivalue_line(
@@ -75,6 +76,11 @@ def pytest_configure(config):
         support.Flavour(flavour.name, engine)
         for flavour in config.flavours
         for engine in (engines if flavour.ours else [None])]
+    if len(engines) > 1:
+        # asyncio's TLS knows of no backend.
+        config.tls_flavours = [
+            flavour for flavour in config.tls_flavours
+            if flavour.tls != "python" or flavour.name == "epoll"]
     config.no_ring = support.kernel_refuses_io_uring()
     if any(flavour.ours for flavour in config.flavours):
         try:
@@ -128,6 +134,10 @@ def _is_wanted(item):
     flavour = callspec and callspec.params.get("flavour")
     if flavour is None:
         return True
+    about_tls = item.get_closest_marker("tls")
+    if about_tls and flavour.ours and about_tls.args not in (
+            (), (flavour.name,)):
+        return False
     if flavour.takeover:
         return item.get_closest_marker("stream") is not None
     if not flavour.ours:

@@ -11,7 +11,6 @@ import pytest
 
 from support import PATIENCE, Recorder, reset, settle, turns
 from tls import (
-    TLS12,
     each_role,
     each_version,
     engine_of,

@@ -8,9 +8,9 @@ import ssl
 import pytest
 
 import tls
-from tls import TLS12, TLS13, by_loop, by_openssl, facts
+from tls import TLS12, TLS13, by_loop, by_openssl, facts, of_any_loop
 
-pytestmark = pytest.mark.tls
+pytestmark = of_any_loop
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LEAF, CHAIN = ssl.VERIFY_CRL_CHECK_LEAF, ssl.VERIFY_CRL_CHECK_CHAIN

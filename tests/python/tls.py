@@ -21,6 +21,8 @@ needs_shutdown_timeout = pytest.mark.skipif(
     sys.version_info < (3, 11), reason="ssl_shutdown_timeout is new in 3.11")
 each_version = pytest.mark.parametrize(
     "version", [TLS12, TLS13], ids=["1.2", "1.3"])
+# What an engine makes of a context has nothing to do with the loop's backend.
+of_any_loop = pytest.mark.tls("epoll")
 each_role = pytest.mark.parametrize("role", ["client", "server"])
 
 
@@ -55,6 +57,16 @@ def with_attributes(context, attributes):
 
 def engine_of(protocol):
     return protocol.transport.get_extra_info("tls_engine", "python")
+
+
+def ssl_object_of(protocol):
+    return protocol.transport.get_extra_info("ssl_object")
+
+
+async def talk(client):
+    """A byte to an Echo and back."""
+    client.transport.write(b"x")
+    assert await client.received(1) == b"x"
 
 
 def skip_old_sslproto(protocol, why):
