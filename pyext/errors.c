@@ -35,6 +35,7 @@ pyrsl_raise(rsl_status status, const rsl_err *err)
     case RSL_CLOSED:
     case RSL_BUSY:
     case RSL_UNSUPPORTED:
+    case RSL_TLS:
         break;
     }
     PyErr_Format(PyExc_SystemError, "rsloop_c runtime: unexpected %s",

@@ -424,6 +424,7 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_loop_forever_methods,
         pyrsl_loop_net_methods,
         pyrsl_stream_loop_methods,
+        pyrsl_stream_tls_loop_methods,
         pyrsl_datagram_loop_methods,
         pyrsl_transport_loop_methods,
         pyrsl_accept_loop_methods,

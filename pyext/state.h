@@ -140,6 +140,7 @@ typedef struct module_state {
     PyObject *BaseEventLoop;    /* asyncio.base_events.BaseEventLoop */
     PyObject *AsyncioHandle;    /* asyncio.Handle */
     PyObject *AsyncioTimerHandle;
+    PyObject *sendfile_native, *sendfile_fallback; /* asyncio's modes */
     PyObject *FlowControlMixin; /* asyncio.transports' own */
     PyObject *ReadTransport;    /* asyncio.ReadTransport */
     PyObject *BaseTransport;    /* asyncio.BaseTransport */

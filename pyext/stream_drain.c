@@ -7,6 +7,7 @@
 #include "args.h"
 #include "errors.h"
 #include "future.h"
+#include "stream_tls.h"
 
 #define WRITE_FAILED "Fatal write error on socket transport"
 
@@ -35,12 +36,20 @@ drain_failed(StreamTransport *self, int code)
 {
     self->write_blocked = false;
     rsl_conn_discard_writes(self->conn);
-    PyObject *exc = pyrsl_os_error(code);
+    PyObject *exc;
+    const char *message = WRITE_FAILED;
+    if (pyrsl_stream_tls_has_failed(self)) {
+        pyrsl_stream_tls_raise(self);
+        exc = PyErr_GetRaisedException();
+        message = STREAM_TLS_FAILED;
+    } else {
+        exc = pyrsl_os_error(code);
+    }
     if (exc == NULL) {
         return -1;
     }
     PyErr_SetRaisedException(Py_NewRef(exc));
-    int status = pyrsl_stream_fatal(self, WRITE_FAILED);
+    int status = pyrsl_stream_fatal(self, message);
     if (status == 0) {
         status = pyrsl_stream_settle_waiter(self, exc);
     }
@@ -66,6 +75,7 @@ pyrsl_stream_flush(StreamTransport *self)
     case RSL_NOMEM:
     case RSL_CLOSED:
     case RSL_UNSUPPORTED:
+    case RSL_TLS:
     case RSL_FORKED:
         return drain_failed(self, ENOMEM);
     }
@@ -174,7 +184,8 @@ drain_progressed(StreamTransport *self)
         return -1;
     }
     if (self->state == STREAM_CLOSING) {
-        return pyrsl_stream_lose(self, NULL);
+        return self->tls == NULL ? pyrsl_stream_lose(self, NULL)
+                                 : pyrsl_stream_tls_drained(self);
     }
     return self->eof && !self->eof_sent ? drain_shutdown(self) : 0;
 }
@@ -237,6 +248,10 @@ PyDoc_STRVAR(stream_write_eof_doc,
 static PyObject *
 stream_write_eof(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->tls != NULL) { /* as asyncio: TLS ends both ways at once */
+        PyErr_SetNone(PyExc_NotImplementedError);
+        return NULL;
+    }
     if (self->state != STREAM_OPEN || self->eof) {
         Py_RETURN_NONE;
     }
@@ -257,13 +272,12 @@ stream_write_eof(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(stream_can_write_eof_doc,
 "can_write_eof($self, /)\n--\n\n"
-"Return True: streams can be closed one way.");
+"Return whether the stream can be closed one way: TLS cannot.");
 
 static PyObject *
-stream_can_write_eof(StreamTransport *Py_UNUSED(self),
-                     PyObject *Py_UNUSED(ignored))
+stream_can_write_eof(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    Py_RETURN_TRUE;
+    return PyBool_FromLong(self->tls == NULL);
 }
 
 PyDoc_STRVAR(stream_get_write_buffer_size_doc,

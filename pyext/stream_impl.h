@@ -72,6 +72,7 @@ typedef struct StreamTransport {
     PyObject *sock;        /* the Python socket that owns the fd, or NULL */
     PyObject *closed_sock; /* what `sock` was: get_extra_info() still has it */
     PyObject *empty_waiter;
+    struct stream_tls *tls;   /* stream_tls.h's, NULL for plain ones */
     PyObject *release_handle; /* owned by the ready queue to be: closes `sock`
                                * once the runtime has let go of the fd */
 
@@ -117,13 +118,14 @@ typedef struct stream_request {
     int fd;
     PyObject *sock; /* NULL: accepted, the fd is the transport's */
     PyObject *protocol;
-    PyObject *waiter;        /* or NULL */
-    PyObject *extra;         /* or NULL */
-    PyObject *server;        /* or NULL */
-    PyObject *context;       /* whose copy the current one is, or NULL */
-    const rsl_addr *peer;    /* what accept() said, or NULL */
-    int family, type, proto; /* of an accepted fd */
-    bool has_nodelay;        /* inherited from the listener */
+    PyObject *waiter;  /* or NULL */
+    PyObject *extra;   /* or NULL */
+    PyObject *server;  /* or NULL */
+    PyObject *context; /* whose copy the current one is, or NULL */
+    const struct stream_tls_request *tls; /* or NULL */
+    const rsl_addr *peer;                 /* what accept() said, or NULL */
+    int family, type, proto;              /* of an accepted fd */
+    bool has_nodelay;                     /* inherited from the listener */
 } stream_request;
 
 /* --- accept.c --- */
@@ -135,6 +137,11 @@ int pyrsl_acceptors_traverse(LoopObject *loop, visitproc visit, void *arg);
 
 /* A transport whose connection_made() is scheduled; takes an accepted fd. */
 PyObject *pyrsl_stream_open(LoopObject *loop, const stream_request *request);
+
+/* Does `sock` send and receive as socket.socket does? A class that has its own
+ * methods, or a stand-in that is no socket at all, is served by these. -1 with
+ * an exception. */
+int pyrsl_stream_sock_is_plain(const module_state *st, PyObject *sock);
 
 /* --- stream_transport.c --- */
 
@@ -191,6 +198,13 @@ pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk);
 
 /* The peer has finished (0) or the stream is broken (errno). */
 int pyrsl_stream_on_end(StreamTransport *self, int code);
+
+/* --- stream_recv.c --- */
+
+/* rsl_conn_recv() into a new bytes object; *out stays NULL, with an exception
+ * set, where RSL_OK comes without one. */
+rsl_status
+pyrsl_stream_recv_bytes(StreamTransport *self, PyObject **out, rsl_err *err);
 
 /* --- stream_write.c --- */
 

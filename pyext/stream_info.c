@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_info.c - what a transport tells about itself and its socket. */
 #include "stream_impl.h"
+#include "stream_tls.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -194,6 +195,12 @@ info_get(StreamTransport *self, PyObject *name)
         return Py_XNewRef(value);
     }
     value = info_make(self, name);
+    if (value == NULL && self->tls != NULL) {
+        if (pyrsl_stream_tls_extra(self, extra) < 0) {
+            return NULL;
+        }
+        return Py_XNewRef(PyDict_GetItemWithError(extra, name));
+    }
     if (value != NULL && PyDict_SetItem(extra, name, value) < 0) {
         Py_CLEAR(value);
     }
@@ -340,6 +347,14 @@ stream_get_size(StreamTransport *self, void *closure)
         *(size_t *)(void *)((char *)self + (size_t)closure));
 }
 
+/* What TLS encrypts cannot leave the file by the kernel alone. */
+static PyObject *
+stream_get_sendfile_mode(StreamTransport *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->tls == NULL ? self->st->sendfile_native
+                                       : self->st->sendfile_fallback);
+}
+
 static PyObject *
 stream_get_closing(StreamTransport *self, void *Py_UNUSED(closure))
 {
@@ -358,6 +373,7 @@ stream_get_conn_lost(StreamTransport *self, void *Py_UNUSED(closure))
 PyGetSetDef pyrsl_stream_getset[] = {
     {"_extra", (getter)stream_get_extra, (setter)stream_set_extra, NULL, NULL},
     {"_sock", GETTER(stream_get_sock), NULL},
+    {"_sendfile_compatible", GETTER(stream_get_sendfile_mode), NULL},
     {"_sock_fd", GETTER(stream_get_sock_fd), NULL},
     {"_closing", GETTER(stream_get_closing), NULL},
     {"_conn_lost", GETTER(stream_get_conn_lost), NULL},

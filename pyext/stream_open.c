@@ -7,6 +7,7 @@
 #include "errors.h"
 #include "handle.h"
 #include "stream_impl.h"
+#include "stream_tls.h"
 
 /* --- Making one --- */
 
@@ -93,6 +94,10 @@ static int
 stream_announce(StreamTransport *self, PyObject *waiter)
 {
     module_state *st = self->st;
+    if (self->tls != NULL) {
+        pyrsl_stream_tls_set_flow(self);
+        return pyrsl_loop_queue(self->loop, Py_NewRef(self));
+    }
     if (self->loop->debug) { /* slow ones are told of by their Handles */
         return pyrsl_transport_announce(self->loop, (PyObject *)self,
                                         self->protocol, st->str_start_reading,
@@ -115,6 +120,10 @@ stream_set_up(StreamTransport *self, const stream_request *request)
     }
     if (!request->has_nodelay) {
         stream_set_nodelay(self);
+    }
+    if (request->tls != NULL
+        && pyrsl_stream_tls_attach(self, request->tls) < 0) {
+        return -1;
     }
     if (pyrsl_stream_set_protocol(self, request->protocol) < 0
         || stream_attach(self, request->server) < 0) {
@@ -228,6 +237,9 @@ int
 pyrsl_stream_begin(LoopObject *loop, PyObject *transport)
 {
     StreamTransport *self = (StreamTransport *)transport;
+    if (self->tls != NULL) {
+        return pyrsl_stream_tls_begin(self);
+    }
     PyObject *made = self->made;
     self->made = NULL;
     int status = begin_tell(loop, self, made);
@@ -274,10 +286,8 @@ loop_open_in_context(LoopObject *self, const stream_request *request,
     return transport;
 }
 
-/* Does `sock` send and receive as socket.socket does? A class that has its own
- * methods, or a stand-in that is no socket at all, is served by these. */
-static int
-sock_is_plain(const module_state *st, PyObject *sock)
+int
+pyrsl_stream_sock_is_plain(const module_state *st, PyObject *sock)
 {
     static const char *const methods[] = {"recv",   "recv_into", "send",
                                           "fileno", "close",     NULL};
@@ -345,7 +355,7 @@ loop_make_socket_transport(LoopObject *self, PyObject *const *args,
                      Py_TYPE(request.extra)->tp_name);
         return NULL;
     }
-    int plain = sock_is_plain(self->st, request.sock);
+    int plain = pyrsl_stream_sock_is_plain(self->st, request.sock);
     if (plain <= 0) {
         return plain < 0 ? NULL
                          : loop_inherited_transport(self, args, nargs, kwnames);

@@ -7,6 +7,7 @@
 #include "args.h"
 #include "errors.h"
 #include "fast_streams.h"
+#include "stream_tls.h"
 
 /* --- The context --- */
 
@@ -45,7 +46,8 @@ pyrsl_stream_read_begin(StreamTransport *self)
     }
     self->reading = true;
     pyrsl_stream_update_held(self);
-    if (!self->has_held && self->end == STREAM_END_NONE) {
+    bool has_plain = self->tls != NULL && rsl_conn_has_plain(self->conn);
+    if (!self->has_held && self->end == STREAM_END_NONE && !has_plain) {
         return 0;
     }
     /* What came while reading was paused is delivered at the next turn. */

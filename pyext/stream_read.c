@@ -7,19 +7,9 @@
 
 #include "errors.h"
 #include "fast_streams.h"
+#include "stream_tls.h"
 
 #define READ_FAILED "Fatal read error on socket transport"
-
-/* Reads of these sizes are worth an object of their own. Larger ones malloc
- * maps each by itself. The size is a multiple of READ_STEP, so that a little
- * more is noticed. */
-#define READ_DIRECT_MIN     (32u << 10)
-#define READ_DIRECT_MAX     (120u << 10)
-#define READ_STEP           (8u << 10)
-#define READ_ROUND_UP(size) (((size) / READ_STEP + 1) * READ_STEP)
-
-/* The size sinks by one part in so many with each read that was smaller. */
-#define READ_FADE 8
 
 /* --- Telling the protocol --- */
 
@@ -135,6 +125,10 @@ static int
 read_tell_eof(StreamTransport *self)
 {
     self->end = STREAM_END_TOLD;
+    if (self->tls != NULL) {
+        return pyrsl_stream_tls_tell_eof(self) < 0 ? -1
+                                                   : pyrsl_stream_close(self);
+    }
     if (pyrsl_transport_log(self->loop, (PyObject *)self, self->st->str_debug,
                             "%r received EOF")
         < 0) {
@@ -343,78 +337,49 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
     if (result == RSL_AGAIN || result == RSL_BUSY) {
         return 0;
     }
+    if (result == RSL_TLS) {
+        pyrsl_stream_tls_raise(self);
+        return pyrsl_stream_fatal(self, STREAM_TLS_FAILED);
+    }
     self->end =
         result == RSL_EOF ? STREAM_END_EOF_PENDING : STREAM_END_ERROR_PENDING;
     self->end_errno = result == RSL_OS ? err.code : ENOMEM;
     return body_pending(self, loop, news);
 }
 
-/* --- Reads of our own --- */
+/* --- Events --- */
 
-/* Where much comes the next read goes straight into a bytes object of the size
- * that recent reads had, and which it is likely to fill. What is made larger
- * and then shrunk costs more than a copy once malloc maps and unmaps its pages
- * each time; so little lands in the loop's scratch buffer, and so does the read
- * after one that filled its room, to find out how much there is. The size sinks
- * slowly: a message that came in two pieces shall not cost the next one a
- * second system call. */
-static void
-read_adapt(StreamTransport *self, size_t room, size_t size)
+/* What an engine has decrypted comes before the end, and no event tells of what
+ * it still has. */
+static bool
+read_has_plain(const StreamTransport *self)
 {
-    size_t kept = self->read_hint - self->read_hint / READ_FADE;
-    if (size == room) {
-        self->read_hint = size == PYRSL_READ_MAX ? PYRSL_READ_MAX : 0;
-        self->read_filled = size == PYRSL_READ_MAX ? 0 : (uint32_t)size;
-        return;
-    }
-    size_t hint = READ_ROUND_UP(self->read_filled + size);
-    self->read_filled = 0;
-    if (hint < kept && kept <= READ_DIRECT_MAX) {
-        hint = kept;
-    }
-    self->read_hint =
-        hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX ? 0 : (uint32_t)hint;
+    return self->tls != NULL && self->conn != NULL
+           && self->tls->phase == STREAM_TLS_OPEN
+           && rsl_conn_has_plain(self->conn);
 }
 
-static rsl_status
-read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
+static int
+read_again_if_plain(StreamTransport *self, int status)
 {
-    uint8_t *scratch = pyrsl_transport_scratch(self->loop);
-    if (scratch == NULL) {
-        return RSL_NOMEM;
-    }
-    size_t size = 0;
-    rsl_status status =
-        rsl_conn_recv(self->conn, scratch, PYRSL_READ_MAX, &size, err);
-    if (status == RSL_OK) {
-        read_adapt(self, PYRSL_READ_MAX, size);
-        *out =
-            PyBytes_FromStringAndSize((const char *)scratch, (Py_ssize_t)size);
-    }
-    return status;
+    return status == 0 && self->reading && read_has_plain(self)
+               ? pyrsl_stream_read_again(self)
+               : status;
 }
 
-static rsl_status
-read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
+static int
+read_ended(StreamTransport *self, int code)
 {
-    PyObject *data =
-        PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->read_hint);
-    if (data == NULL) {
-        return RSL_OK; /* *out is NULL, and the exception is set */
+    if (self->state != STREAM_OPEN || self->end != STREAM_END_NONE) {
+        return 0;
     }
-    size_t room = self->read_hint, size = 0;
-    rsl_status status =
-        rsl_conn_recv(self->conn, PyBytes_AS_STRING(data), room, &size, err);
-    if (status != RSL_OK) {
-        Py_DECREF(data);
-        return status;
+    self->end = code == 0 ? STREAM_END_EOF_PENDING : STREAM_END_ERROR_PENDING;
+    self->end_errno = code;
+    if (!self->reading || self->has_held || read_has_plain(self)) {
+        return 0;
     }
-    if (size < room) {
-        (void)_PyBytes_Resize(&data, (Py_ssize_t)size); /* data is NULL then */
-    }
-    read_adapt(self, room, size);
-    *out = data;
-    return RSL_OK;
+    read_news news = {NULL, NULL};
+    return read_in_context(self, body_pending, &news);
 }
 
 int
@@ -427,29 +392,33 @@ pyrsl_stream_on_readable(StreamTransport *self)
     if (self->streak > 0) {
         pyrsl_stream_end_bulk(self);
     }
-    if (self->has_held || self->end != STREAM_END_NONE) {
+    if ((self->has_held || self->end != STREAM_END_NONE)
+        && !read_has_plain(self)) {
         return read_in_context(self, body_pending, &news);
     }
     if (self->buffered) {
-        return read_in_context(self, body_buffered, &news);
+        return read_again_if_plain(self,
+                                   read_in_context(self, body_buffered, &news));
     }
     rsl_err err = {0, NULL};
-    rsl_status status = self->read_hint == 0
-                            ? read_by_scratch(self, &news.data, &err)
-                            : read_directly(self, &news.data, &err);
+    rsl_status status = pyrsl_stream_recv_bytes(self, &news.data, &err);
     switch (status) {
     case RSL_OK:
         if (news.data == NULL) {
             return pyrsl_stream_fatal(self, READ_FAILED);
         }
-        return read_in_context(self, body_data, &news);
+        return read_again_if_plain(self,
+                                   read_in_context(self, body_data, &news));
     case RSL_AGAIN:
     case RSL_BUSY:
         return 0;
     case RSL_EOF:
-        return pyrsl_stream_on_end(self, 0);
+        return read_ended(self, 0);
     case RSL_OS:
-        return pyrsl_stream_on_end(self, err.code);
+        return read_ended(self, err.code);
+    case RSL_TLS:
+        pyrsl_stream_tls_raise(self);
+        return pyrsl_stream_fatal(self, STREAM_TLS_FAILED);
     case RSL_NOMEM:
     case RSL_CLOSED:
     case RSL_UNSUPPORTED:
@@ -470,6 +439,10 @@ pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk)
     if (self->streak > 0) {
         pyrsl_stream_end_bulk(self);
     }
+    if (self->tls != NULL) {
+        rsl_conn_feed(self->conn, chunk);
+        return pyrsl_stream_on_readable(self);
+    }
     if (!self->reading || self->has_held) {
         rsl_conn_hold(self->conn, chunk);
         self->has_held = true;
@@ -483,14 +456,9 @@ pyrsl_stream_on_data(StreamTransport *self, LoopObject *loop, rsl_chunk *chunk)
 int
 pyrsl_stream_on_end(StreamTransport *self, int code)
 {
-    if (self->state != STREAM_OPEN || self->end != STREAM_END_NONE) {
-        return 0;
+    if (self->tls != NULL && code == 0 && self->conn != NULL) {
+        rsl_conn_feed_eof(self->conn); /* behind what is to be decrypted */
+        return pyrsl_stream_on_readable(self);
     }
-    self->end = code == 0 ? STREAM_END_EOF_PENDING : STREAM_END_ERROR_PENDING;
-    self->end_errno = code;
-    if (!self->reading || self->has_held) {
-        return 0;
-    }
-    read_news news = {NULL, NULL};
-    return read_in_context(self, body_pending, &news);
+    return read_ended(self, code);
 }

@@ -9,6 +9,7 @@
 #include "clients.h"
 #include "errors.h"
 #include "handle.h"
+#include "stream_tls.h"
 
 /* --- The fd and the loop's reference --- */
 
@@ -181,18 +182,23 @@ pyrsl_stream_lose(StreamTransport *self, PyObject *exc)
     }
     self->state = STREAM_CLOSED;
     Py_INCREF(self);
+    bool told = true;
+    int status = 0;
+    if (self->tls != NULL) {
+        status = pyrsl_stream_tls_lose(self, exc, &told);
+    }
     /* After a close() that had to drain, asyncio still sends what is written
      * in there: as much as the socket takes at once. */
-    PyObject *raised = pyrsl_transport_tell_lost(self->st, self->protocol, exc);
+    PyObject *raised =
+        told ? pyrsl_transport_tell_lost(self->st, self->protocol, exc) : NULL;
 
     if (self->conn_lost == 0) {
         self->conn_lost = 1;
     }
     stream_end_sendfile(self);
     pyrsl_stream_release(self);
-    int status = stream_detach_server(self);
-    if (status == 0) {
-        status = stream_fail_waiter(self);
+    if (stream_detach_server(self) < 0 || stream_fail_waiter(self) < 0) {
+        status = -1;
     }
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->loop);
@@ -233,6 +239,10 @@ stream_schedule_lost(StreamTransport *self, PyObject *exc)
 int
 pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
 {
+    StreamTransport *successor = pyrsl_stream_successor(self);
+    if (successor != NULL) {
+        return pyrsl_stream_force_close(successor, exc);
+    }
     /* What asyncio's write() would have sent by now. */
     int status = pyrsl_stream_catch_up(self);
     if (self->conn_lost != 0) {
@@ -254,6 +264,10 @@ pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
 int
 pyrsl_stream_close(StreamTransport *self)
 {
+    StreamTransport *successor = pyrsl_stream_successor(self);
+    if (successor != NULL) {
+        return pyrsl_stream_close(successor);
+    }
     if (self->state != STREAM_OPEN) {
         return 0;
     }
@@ -263,6 +277,9 @@ pyrsl_stream_close(StreamTransport *self)
     }
     if (self->state != STREAM_OPEN) {
         return 0; /* the flush met an error */
+    }
+    if (self->tls != NULL) {
+        return pyrsl_stream_tls_close(self);
     }
     bool drained = pyrsl_stream_backlog(self) == 0;
     self->state = drained ? STREAM_LOST : STREAM_CLOSING;
@@ -312,9 +329,19 @@ pyrsl_stream_fatal(StreamTransport *self, const char *message)
 
 /* --- Events --- */
 
+static bool
+stream_is_input(rsl_event event)
+{
+    rsl_event_kind kind = rsl_tag_kind(event.tag);
+    return kind != RSL_EV_WRITABLE && kind != RSL_EV_SENT;
+}
+
 static int
 stream_dispatch(StreamTransport *self, LoopObject *loop, rsl_event event)
 {
+    if (pyrsl_stream_tls_takes(self) && stream_is_input(event)) {
+        return pyrsl_stream_tls_event(self, event);
+    }
     switch (rsl_tag_kind(event.tag)) {
     case RSL_EV_READABLE:
         return pyrsl_stream_on_readable(self);

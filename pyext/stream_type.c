@@ -4,6 +4,7 @@
 
 #include "clients.h"
 #include "stream_impl.h"
+#include "stream_tls.h"
 
 /* --- Collection --- */
 
@@ -21,7 +22,7 @@ stream_traverse(StreamTransport *self, visitproc visit, void *arg)
     Py_VISIT(self->sock);
     Py_VISIT(self->closed_sock);
     Py_VISIT(self->empty_waiter);
-    return 0;
+    return pyrsl_stream_tls_traverse(self->tls, visit, arg);
 }
 
 /* The finalizer has closed the native side. */
@@ -39,6 +40,9 @@ stream_clear(StreamTransport *self)
     Py_CLEAR(self->sock);
     Py_CLEAR(self->closed_sock);
     Py_CLEAR(self->empty_waiter);
+    stream_tls *tls = self->tls;
+    self->tls = NULL;
+    pyrsl_stream_tls_free(tls);
     Py_CLEAR(self->loop);
     return 0;
 }
@@ -111,7 +115,9 @@ PyDoc_STRVAR(stream_is_closing_doc,
 static PyObject *
 stream_is_closing(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(self->state != STREAM_OPEN);
+    const StreamTransport *successor = pyrsl_stream_successor(self);
+    return PyBool_FromLong((successor == NULL ? self : successor)->state
+                           != STREAM_OPEN);
 }
 
 PyDoc_STRVAR(stream_force_close_doc,
@@ -309,9 +315,9 @@ stream_check_layout(const module_state *st)
     return 0;
 }
 
-/* asyncio.constants._SendfileMode.TRY_NATIVE */
+/* asyncio.constants._SendfileMode */
 static PyObject *
-stream_sendfile_mode(void)
+stream_sendfile_mode(const char *name)
 {
     PyObject *constants = PyImport_ImportModule("asyncio.constants");
     if (constants == NULL) {
@@ -322,7 +328,7 @@ stream_sendfile_mode(void)
     if (modes == NULL) {
         return NULL;
     }
-    PyObject *mode = PyObject_GetAttrString(modes, "TRY_NATIVE");
+    PyObject *mode = PyObject_GetAttrString(modes, name);
     Py_DECREF(modes);
     return mode;
 }
@@ -365,9 +371,14 @@ pyrsl_stream_type_init(module_state *st)
 {
     PyTypeObject *type = st->StreamTransportType;
     PyMethodDef *const tables[] = {
-        stream_own_methods,         pyrsl_stream_read_methods,
-        pyrsl_stream_write_methods, pyrsl_stream_drain_methods,
-        pyrsl_stream_info_methods,  NULL,
+        stream_own_methods,
+        pyrsl_stream_read_methods,
+        pyrsl_stream_write_methods,
+        pyrsl_stream_drain_methods,
+        pyrsl_stream_info_methods,
+        pyrsl_stream_tls_methods,
+        pyrsl_stream_tls_open_methods,
+        NULL,
     };
     if (stream_check_layout(st) < 0 || stream_learn_writelines(st) < 0
         || pyrsl_type_add_methods(type, tables) < 0) {
@@ -380,6 +391,8 @@ pyrsl_stream_type_init(module_state *st)
                < 0) {
         return -1;
     }
-    return stream_set_attribute(type, "_sendfile_compatible",
-                                stream_sendfile_mode());
+    st->sendfile_native = stream_sendfile_mode("TRY_NATIVE");
+    st->sendfile_fallback = stream_sendfile_mode("FALLBACK");
+    return st->sendfile_native == NULL || st->sendfile_fallback == NULL ? -1
+                                                                        : 0;
 }

@@ -3,6 +3,7 @@
 #include "args.h"
 #include "errors.h"
 #include "stream_impl.h"
+#include "stream_tls.h"
 
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
 #define CONN_LOST_WRITES_MAX 5
@@ -147,7 +148,7 @@ write_copies(PyObject *data)
 static bool
 write_goes_now(const StreamTransport *self, PyObject *data)
 {
-    return write_copies(data) && !self->write_blocked
+    return write_copies(data) && !self->write_blocked && self->tls == NULL
            && rsl_conn_backlog(self->conn) == 0;
 }
 
@@ -220,6 +221,14 @@ write_dropped(StreamTransport *self)
     return status;
 }
 
+/* A closing plain transport still sends; nothing may follow a close_notify. */
+static inline bool
+write_is_late(const StreamTransport *self)
+{
+    return self->conn_lost != 0 || self->conn == NULL
+           || (self->tls != NULL && self->tls->phase != STREAM_TLS_OPEN);
+}
+
 /* asyncio's write() complains itself, before it looks at its transport: bug-fix
  * releases have changed the words. */
 static PyObject *
@@ -278,7 +287,7 @@ pyrsl_stream_write_data(StreamTransport *self, PyObject *data)
     if (length <= 0) {
         return length < 0 ? NULL : Py_NewRef(Py_None);
     }
-    if (self->conn_lost != 0 || self->conn == NULL) {
+    if (write_is_late(self)) {
         return write_dropped(self) < 0 ? NULL : Py_NewRef(Py_None);
     }
     if (pyrsl_loop_is_foreign(self->loop)) {
@@ -358,8 +367,7 @@ writelines_settle(StreamTransport *self, PyObject *list_of_data)
     if (truth <= 0) {
         return truth < 0 ? -1 : 1;
     }
-    if (!self->st->writelines_drops_first
-        || (self->conn_lost == 0 && self->conn != NULL)) {
+    if (!self->st->writelines_drops_first || !write_is_late(self)) {
         return 0;
     }
     return write_dropped(self) < 0 ? -1 : 1;
@@ -438,6 +446,8 @@ pyrsl_stream_write_lines(StreamTransport *self, PyObject *list_of_data)
     int status = 0;
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
+    } else if (write_is_late(self)) {
+        status = write_dropped(self);
     } else if (writelines_queue(self, items) < 0) {
         writelines_refuse(items);
         status = -1;

@@ -13,7 +13,7 @@ import selectors
 import signal
 import threading
 import weakref
-from asyncio import base_events, constants, events, format_helpers, sslproto
+from asyncio import base_events, events, format_helpers
 from asyncio.unix_events import _UnixSelectorEventLoop
 
 from . import _core
@@ -23,6 +23,7 @@ from ._executor import ExecutorMixin
 from ._fs_events import FileSystemMixin
 from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
+from ._tls_loop import TlsMixin
 from ._transport_cold import TransportColdMixin
 from ._watchdog import WatchdogMixin, bound_from_environment
 
@@ -62,6 +63,7 @@ class Loop(
     FileSystemMixin,
     SockMixin,
     SubprocessMixin,
+    TlsMixin,
     TransportColdMixin,
     WatchdogMixin,
     _UnixSelectorEventLoop,
@@ -166,34 +168,6 @@ class Loop(
                 f"File descriptor {fd!r} is used by transport {transport!r}"
             )
         super()._ensure_fd_no_transport(fd)
-
-    def _make_ssl_transport(
-        self,
-        rawsock,
-        protocol,
-        sslcontext,
-        waiter=None,
-        *,
-        server_side=False,
-        server_hostname=None,
-        extra=None,
-        server=None,
-        ssl_handshake_timeout=constants.SSL_HANDSHAKE_TIMEOUT,
-        **timeouts,  # 3.11: ssl_shutdown_timeout
-    ):
-        self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = sslproto.SSLProtocol(
-            self,
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            **timeouts,
-        )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
-        return ssl_protocol._app_transport
 
     async def _sendfile_native(self, transp, file, offset, count):
         drained = transp._make_empty_waiter()  # refuses a second sendfile

@@ -19,6 +19,8 @@ rsl_status_name(rsl_status status)
         return "RSL_BUSY";
     case RSL_UNSUPPORTED:
         return "RSL_UNSUPPORTED";
+    case RSL_TLS:
+        return "RSL_TLS";
     case RSL_FORKED:
         return "RSL_FORKED";
     case RSL_OS:

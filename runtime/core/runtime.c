@@ -172,6 +172,7 @@ rsl_runtime_free(rsl_runtime *rt)
     rsl_id_table_fini(&rt->listeners);
     rsl_id_table_fini(&rt->dgrams);
     rsl_id_table_fini(&rt->conns);
+    free(rt->tls_scratch);
     while (rt->spare_count > 0) {
         free(rt->spare_writes[--rt->spare_count]);
     }

@@ -53,6 +53,7 @@ struct rsl_runtime {
     rsl_list closing;       /* [L] conns that wait for the token to close */
     void *spare_writes[RSL_SPARE_WRITES_MAX]; /* [L] net/conn_write.c's */
     unsigned spare_count;                     /* [L] */
+    uint8_t *tls_scratch; /* [L] net/conn_tls.c's; NULL until needed */
     rsl_sink *flush_sink; /* [L] where rsl_conn_sent() emits: the sink of
                              * flush or collect, else post_sink */
     rsl_sink post_sink;   /* [L] keeps events for the next drain */

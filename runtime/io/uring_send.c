@@ -104,7 +104,7 @@ uring_batch_is_sent(uring_backend *backend)
         unsigned index = (unsigned)rsl_tag_id(cqe->user_data);
 
         if (uring_data_op(cqe->user_data) != URING_OP_SEND || cqe->res < 0
-            || (size_t)cqe->res != batch->conns[index]->backlog_bytes) {
+            || (size_t)cqe->res != rsl_conn_backlog(batch->conns[index])) {
             return false;
         }
         sent++;

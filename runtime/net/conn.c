@@ -7,6 +7,7 @@
 
 #include "core/runtime_impl.h"
 #include "net/conn_impl.h"
+#include "net/conn_tls.h"
 
 #define TO(state) (1u << (state))
 static const uint8_t conn_next[RSL_CONN_STATE_COUNT] = {
@@ -108,6 +109,12 @@ rsl_conn_owner(const rsl_conn *conn)
     return conn->owner;
 }
 
+void
+rsl_conn_set_owner(rsl_conn *conn, void *owner)
+{
+    conn->owner = owner;
+}
+
 rsl_conn *
 rsl_conn_find(rsl_runtime *rt, uint64_t id)
 {
@@ -164,6 +171,7 @@ rsl_conn_close(rsl_conn *conn)
         continue; /* the runtime thread saw its end just now */
     }
     rsl_conn_discard_writes(conn);
+    rsl_conn_tls_free(conn);
     rsl_chunk_release(rt, rsl_conn_take_held(conn));
     if (forked) {
         conn_finish_close(conn);

@@ -43,7 +43,7 @@ typedef enum rsl_conn_state {
 /* Ordered for size: most conns are idle. */
 struct rsl_conn {
     rsl_runtime *rt;    /* [K] */
-    void *owner;        /* [K] */
+    void *owner;        /* [L] */
     uint64_t id;        /* [K] generation-tagged */
     int fd;             /* [K] until close */
     bool borrowed : 1;  /* [L] the fd is closed by its owner */
@@ -74,8 +74,9 @@ struct rsl_conn {
     uint32_t write_head, write_count, write_cap;
     rsl_write *writes;
     size_t backlog_bytes;
-    int64_t oldest_write_ns; /* when the queue became non-empty */
-    rsl_list queue_link;     /* in rt->dirty while it has unsent output that
+    struct rsl_conn_tls *tls; /* [L] net/conn_tls.h's, NULL for plain ones */
+    int64_t oldest_write_ns;  /* when the queue became non-empty */
+    rsl_list queue_link;      /* in rt->dirty while it has unsent output that
                               * waits neither for WRITABLE nor for a batch;
                               * while CLOSING, in rt->closing */
 };
@@ -89,8 +90,23 @@ rsl_conn_state rsl_conn_state_now(const rsl_conn *conn);
 /* [T] Reading has failed: true when this is news. */
 bool rsl_conn_fail_read(rsl_conn *conn);
 
-/* Fill `iov` from the queue; the number of entries. */
-unsigned rsl_conn_gather(const rsl_conn *conn, struct iovec *iov, unsigned max);
+/* Fill `iov` with what is to be sent next; the number of entries. Encrypts, and
+ * so returns loans, where there is an engine. */
+unsigned rsl_conn_gather(rsl_conn *conn, struct iovec *iov, unsigned max);
+
+/* The same for what is queued, as it was written. */
+unsigned rsl_conn_pieces(const rsl_conn *conn, struct iovec *iov, unsigned max);
+
+/* The first `count` bytes of the queue are done with. */
+void rsl_conn_pop_bytes(rsl_conn *conn, size_t count);
+
+/* There is output: it leaves with the next flush, or when the socket has room
+ * again. */
+void rsl_conn_want_send(rsl_conn *conn);
+
+/* rsl_conn_recv() of what the socket has. */
+rsl_status rsl_conn_recv_raw(rsl_conn *conn, void *buf, size_t cap, size_t *out,
+                             rsl_err *err);
 
 /* Outcome of a batched send of this conn: consumes `sent` bytes of the queue,
  * returns loans. `status` is RSL_OK, RSL_AGAIN (the socket is full, maybe after

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "core/runtime_impl.h"
 #include "net/conn_impl.h"
+#include "net/conn_tls.h"
 
 rsl_status
 rsl_conn_read_start(rsl_conn *conn)
@@ -41,6 +42,9 @@ rsl_conn_read_stop(rsl_conn *conn)
     if (rsl_conn_enter(conn, RSL_CONN_READING, RSL_CONN_IDLE)
         && !rsl_runtime_is_forked(rt)) {
         rt->backend->ops->read_stop(rt->backend, conn);
+    }
+    if (conn->tls != NULL) {
+        rsl_conn_tls_keep(conn);
     }
 }
 
@@ -139,10 +143,20 @@ conn_recv_locked(rsl_conn *conn, void *buf, size_t cap, size_t *out,
 rsl_status
 rsl_conn_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out, rsl_err *err)
 {
+    assert(cap > 0);
+    if (conn->tls != NULL) {
+        return rsl_conn_tls_recv(conn, buf, cap, out, err);
+    }
+    return rsl_conn_recv_raw(conn, buf, cap, out, err);
+}
+
+rsl_status
+rsl_conn_recv_raw(rsl_conn *conn, void *buf, size_t cap, size_t *out,
+                  rsl_err *err)
+{
     rsl_runtime *rt = conn->rt;
     rsl_status status;
 
-    assert(cap > 0);
     if (rsl_runtime_is_forked(rt)) {
         return RSL_FORKED;
     }

@@ -13,6 +13,7 @@
 
 #include "core/runtime_impl.h"
 #include "net/conn_impl.h"
+#include "net/conn_tls.h"
 
 /* A ring begins with so many pieces. The runtime keeps some of these, conns
  * whose queue is empty have none: many idle ones stay small. */
@@ -91,27 +92,52 @@ conn_trim_writes(rsl_conn *conn)
     conn->write_cap = 0;
 }
 
-static void
-conn_consume(rsl_conn *conn, size_t sent)
+void
+rsl_conn_pop_bytes(rsl_conn *conn, size_t count)
 {
-    assert(sent <= conn->backlog_bytes);
-    conn->backlog_bytes -= sent;
-    while (sent > 0) {
+    assert(count <= conn->backlog_bytes);
+    conn->backlog_bytes -= count;
+    while (count > 0) {
         rsl_write *first = conn_write_at(conn, 0);
 
-        if (sent < first->len) {
-            first->data += sent;
-            first->len -= sent;
+        if (count < first->len) {
+            first->data += count;
+            first->len -= count;
             return;
         }
-        sent -= first->len;
+        count -= first->len;
         conn_pop_write(conn);
     }
     conn_trim_writes(conn);
 }
 
+/* The kernel has taken `sent` bytes of what rsl_conn_gather() has shown. */
+static void
+conn_consume(rsl_conn *conn, size_t sent)
+{
+    if (conn->tls != NULL) {
+        rsl_conn_tls_consume(conn, sent);
+    } else {
+        rsl_conn_pop_bytes(conn, sent);
+    }
+}
+
+static bool
+conn_has_output(const rsl_conn *conn)
+{
+    return conn->tls == NULL ? conn->write_count > 0
+                             : rsl_conn_tls_has_output(conn);
+}
+
 unsigned
-rsl_conn_gather(const rsl_conn *conn, struct iovec *iov, unsigned max)
+rsl_conn_gather(rsl_conn *conn, struct iovec *iov, unsigned max)
+{
+    return conn->tls == NULL ? rsl_conn_pieces(conn, iov, max)
+                             : rsl_conn_tls_gather(conn, iov, max);
+}
+
+unsigned
+rsl_conn_pieces(const rsl_conn *conn, struct iovec *iov, unsigned max)
 {
     unsigned count = conn->write_count < max ? conn->write_count : max;
 
@@ -125,12 +151,17 @@ rsl_conn_gather(const rsl_conn *conn, struct iovec *iov, unsigned max)
     return count;
 }
 
-static void
-conn_mark_dirty(rsl_conn *conn)
+void
+rsl_conn_want_send(rsl_conn *conn)
 {
-    if (!rsl_list_is_linked(&conn->queue_link)) {
-        rsl_list_push(&conn->rt->dirty, &conn->queue_link);
+    if (conn->write_armed || conn->in_batch
+        || rsl_list_is_linked(&conn->queue_link)) {
+        return;
     }
+    if (conn->tls != NULL) { /* its output may have no writes in the queue */
+        conn->oldest_write_ns = rsl_clock_now_ns();
+    }
+    rsl_list_push(&conn->rt->dirty, &conn->queue_link);
 }
 
 rsl_status
@@ -156,9 +187,7 @@ rsl_conn_write(rsl_conn *conn, const void *data, size_t len, void *loan)
     *conn_write_at(conn, conn->write_count - 1) =
         (rsl_write){.data = data, .len = len, .loan = loan};
     conn->backlog_bytes += len;
-    if (!conn->write_armed && !conn->in_batch) {
-        conn_mark_dirty(conn);
-    }
+    rsl_conn_want_send(conn);
     return RSL_OK;
 }
 
@@ -177,7 +206,8 @@ rsl_conn_relend(rsl_conn *conn, const void *data, void *loan)
 size_t
 rsl_conn_backlog(const rsl_conn *conn)
 {
-    return conn->backlog_bytes;
+    return conn->backlog_bytes
+           + (conn->tls == NULL ? 0 : rsl_conn_tls_output_bytes(conn));
 }
 
 /* Half of what is free: the kernel counts its own structs as well. */
@@ -218,7 +248,8 @@ conn_arm_write(rsl_conn *conn)
 }
 
 /* One send of at most RSL_CONN_IOV_MAX pieces. RSL_AGAIN: the socket is full,
- * and has perhaps taken some of them. */
+ * and has perhaps taken some of them. RSL_BUSY: the engine has to hear from the
+ * peer first, or has failed, which the owner is told. */
 static rsl_status
 conn_send_some(rsl_conn *conn, rsl_err *err)
 {
@@ -230,6 +261,9 @@ conn_send_some(rsl_conn *conn, rsl_err *err)
 
     for (unsigned i = 0; i < count; i++) {
         wanted += iov[i].iov_len;
+    }
+    if (wanted == 0) {
+        return RSL_BUSY;
     }
     rsl_spin_speak(&conn->rt->spin);
     status = backend->ops->send(backend, conn, iov, count, &sent, err);
@@ -257,10 +291,13 @@ rsl_conn_flush(rsl_conn *conn, rsl_err *err)
     if (conn->write_armed) {
         return RSL_AGAIN;
     }
-    while (conn->write_count > 0 && status == RSL_OK) {
+    while (conn_has_output(conn) && status == RSL_OK) {
         status = conn_send_some(conn, err);
     }
     rsl_list_remove(&conn->queue_link);
+    if (status == RSL_BUSY) {
+        return RSL_OK;
+    }
     if (status == RSL_AGAIN && conn_arm_write(conn) != RSL_OK) {
         *err = (rsl_err){.code = errno, .call = "epoll_ctl"};
         return RSL_OS;
@@ -279,10 +316,8 @@ rsl_conn_sent(rsl_conn *conn, rsl_status status, size_t sent, int code)
         status = RSL_OS;
         code = errno;
     }
-    if (status != RSL_OS && conn->write_count > 0) {
-        if (!conn->write_armed) {
-            conn_mark_dirty(conn);
-        }
+    if (status != RSL_OS && conn_has_output(conn)) {
+        rsl_conn_want_send(conn);
         return;
     }
     rsl_list_remove(&conn->queue_link);
@@ -306,6 +341,9 @@ rsl_conn_discard_writes(rsl_conn *conn)
         conn_pop_write(conn);
     }
     conn_trim_writes(conn);
+    if (conn->tls != NULL) {
+        rsl_conn_tls_discard(conn);
+    }
     rsl_list_remove(&conn->queue_link);
 }
 

@@ -17,6 +17,7 @@
 
 #include <rsl/event.h>
 #include <rsl/status.h>
+#include <rsl/tls.h>
 
 typedef struct rsl_runtime rsl_runtime;
 typedef struct rsl_conn rsl_conn;
@@ -30,6 +31,7 @@ rsl_status rsl_conn_open(rsl_runtime *rt, int fd, bool borrowed, void *owner,
 uint64_t rsl_conn_id(const rsl_conn *conn);
 int rsl_conn_fd(const rsl_conn *conn);
 void *rsl_conn_owner(const rsl_conn *conn);
+void rsl_conn_set_owner(rsl_conn *conn, void *owner);
 
 /* The open conn with this id, or NULL when it has been closed. */
 rsl_conn *rsl_conn_find(rsl_runtime *rt, uint64_t id);
@@ -100,6 +102,34 @@ rsl_status rsl_conn_shutdown_write(rsl_conn *conn, rsl_err *err);
 /* TCP_NODELAY. Every TCP stream wants it: sends are already gathered, so
  * Nagle's wait would only add the peer's delayed ACK. No other socket minds. */
 void rsl_sockopt_nodelay(int fd);
+
+/* --- TLS --- */
+
+/* From now on `engine` decrypts what rsl_conn_recv() gives, and encrypts what
+ * rsl_conn_write() takes; until rsl_conn_close() it is the conn's alone.
+ * Nothing is queued or held. RSL_OK or RSL_NOMEM. */
+rsl_status rsl_conn_set_tls(rsl_conn *conn, rsl_tls *engine);
+
+/* Take ciphertext that came as RSL_EV_DATA, or was held; or note that it has
+ * ended. rsl_conn_recv() and rsl_conn_handshake() use it. */
+void rsl_conn_feed(rsl_conn *conn, rsl_chunk *chunk);
+void rsl_conn_feed_eof(rsl_conn *conn);
+
+/* The same for a copy of `len` > 0 bytes. RSL_OK or RSL_NOMEM. */
+rsl_status rsl_conn_feed_copy(rsl_conn *conn, const void *data, size_t len);
+
+/* Whether rsl_conn_recv() may have plaintext, or an end, to give although no
+ * event will say so. */
+bool rsl_conn_has_plain(const rsl_conn *conn);
+
+/* Go on with the handshake as far as the input reaches: RSL_OK when it is
+ * done; RSL_AGAIN or RSL_BUSY: an event will say when to try again; RSL_EOF,
+ * RSL_TLS, RSL_NOMEM, RSL_OS with *err. What is to be sent leaves with the next
+ * flush. */
+rsl_status rsl_conn_handshake(rsl_conn *conn, rsl_err *err);
+
+/* End our direction behind what is queued. */
+void rsl_conn_close_notify(rsl_conn *conn);
 
 /* Close. The handle is dead on return and no event will carry its id; the fd
  * is closed (or hooks.conn_closed() called) before return or, when the runtime

@@ -17,6 +17,7 @@ typedef enum rsl_status {
     RSL_BUSY,        /* another thread holds the token */
     RSL_UNSUPPORTED, /* this kernel or this backend cannot do it */
     RSL_FORKED,      /* the object belongs to the parent of this process */
+    RSL_TLS,         /* the conn's engine failed: see rsl_tls_last_error() */
     RSL_OS,          /* a system call failed: see rsl_err.code */
 } rsl_status;
 

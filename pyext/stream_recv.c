@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_recv.c - how much to receive at once, and into what. */
+#include "stream_impl.h"
+
+/* Reads of these sizes are worth an object of their own. Larger ones malloc
+ * maps each by itself. The size is a multiple of READ_STEP, so that a little
+ * more is noticed. */
+#define READ_DIRECT_MIN     (32u << 10)
+#define READ_DIRECT_MAX     (120u << 10)
+#define READ_STEP           (8u << 10)
+#define READ_ROUND_UP(size) (((size) / READ_STEP + 1) * READ_STEP)
+
+/* The size sinks by one part in so many with each read that was smaller. */
+#define READ_FADE 8
+
+/* Where much comes the next read goes straight into a bytes object of the size
+ * that recent reads had, and which it is likely to fill. What is made larger
+ * and then shrunk costs more than a copy once malloc maps and unmaps its pages
+ * each time; so little lands in the loop's scratch buffer, and so does the read
+ * after one that filled its room, to find out how much there is. The size sinks
+ * slowly: a message that came in two pieces shall not cost the next one a
+ * second system call. */
+static void
+read_adapt(StreamTransport *self, size_t room, size_t size)
+{
+    size_t kept = self->read_hint - self->read_hint / READ_FADE;
+    if (size == room) {
+        self->read_hint = size == PYRSL_READ_MAX ? PYRSL_READ_MAX : 0;
+        self->read_filled = size == PYRSL_READ_MAX ? 0 : (uint32_t)size;
+        return;
+    }
+    size_t hint = READ_ROUND_UP(self->read_filled + size);
+    self->read_filled = 0;
+    if (hint < kept && kept <= READ_DIRECT_MAX) {
+        hint = kept;
+    }
+    self->read_hint =
+        hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX ? 0 : (uint32_t)hint;
+}
+
+static rsl_status
+read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
+{
+    uint8_t *scratch = pyrsl_transport_scratch(self->loop);
+    if (scratch == NULL) {
+        return RSL_NOMEM;
+    }
+    size_t size = 0;
+    rsl_status status =
+        rsl_conn_recv(self->conn, scratch, PYRSL_READ_MAX, &size, err);
+    if (status == RSL_OK) {
+        read_adapt(self, PYRSL_READ_MAX, size);
+        *out =
+            PyBytes_FromStringAndSize((const char *)scratch, (Py_ssize_t)size);
+    }
+    return status;
+}
+
+static rsl_status
+read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
+{
+    PyObject *data =
+        PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->read_hint);
+    if (data == NULL) {
+        return RSL_OK; /* *out is NULL, and the exception is set */
+    }
+    size_t room = self->read_hint, size = 0;
+    rsl_status status =
+        rsl_conn_recv(self->conn, PyBytes_AS_STRING(data), room, &size, err);
+    if (status != RSL_OK) {
+        Py_DECREF(data);
+        return status;
+    }
+    if (size < room) {
+        (void)_PyBytes_Resize(&data, (Py_ssize_t)size); /* data is NULL then */
+    }
+    read_adapt(self, room, size);
+    *out = data;
+    return RSL_OK;
+}
+
+rsl_status
+pyrsl_stream_recv_bytes(StreamTransport *self, PyObject **out, rsl_err *err)
+{
+    return self->read_hint == 0 ? read_by_scratch(self, out, err)
+                                : read_directly(self, out, err);
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_tls.c - handshake and shutdown of a transport with a TLS engine. */
+#include "stream_tls.h"
+
+#include "errors.h"
+#include "future.h"
+#include "tls_engine.h"
+
+static TLSEngineObject *
+tls_engine(const StreamTransport *self)
+{
+    return (TLSEngineObject *)self->tls->engine;
+}
+
+/* --- The struct --- */
+
+int
+pyrsl_stream_tls_attach(StreamTransport *self,
+                        const stream_tls_request *request)
+{
+    stream_tls *tls = PyMem_Calloc(1, sizeof(*tls));
+    if (tls == NULL
+        || rsl_conn_set_tls(self->conn,
+                            ((TLSEngineObject *)request->engine)->tls)
+               != RSL_OK) {
+        PyMem_Free(tls);
+        PyErr_NoMemory();
+        return -1;
+    }
+    tls->engine = Py_NewRef(request->engine);
+    tls->waiter =
+        request->waiter == Py_None ? NULL : Py_XNewRef(request->waiter);
+    tls->handshake_timeout = Py_NewRef(request->handshake_timeout);
+    tls->shutdown_timeout = Py_NewRef(request->shutdown_timeout);
+    tls->phase = STREAM_TLS_HANDSHAKE;
+    tls->calls_made = request->calls_made;
+    tls->made = !request->calls_made;
+    self->tls = tls;
+    return 0;
+}
+
+int
+pyrsl_stream_tls_traverse(const stream_tls *tls, visitproc visit, void *arg)
+{
+    if (tls != NULL) {
+        Py_VISIT(tls->engine);
+        Py_VISIT(tls->waiter);
+        Py_VISIT(tls->timer);
+        Py_VISIT(tls->handshake_timeout);
+        Py_VISIT(tls->shutdown_timeout);
+        Py_VISIT(tls->successor);
+    }
+    return 0;
+}
+
+void
+pyrsl_stream_tls_free(stream_tls *tls)
+{
+    if (tls != NULL) {
+        Py_XDECREF(tls->waiter);
+        Py_XDECREF(tls->timer);
+        Py_XDECREF(tls->handshake_timeout);
+        Py_XDECREF(tls->shutdown_timeout);
+        Py_XDECREF(tls->successor);
+        Py_XDECREF(tls->engine);
+        PyMem_Free(tls);
+    }
+}
+
+void
+pyrsl_stream_tls_raise(const StreamTransport *self)
+{
+    PyObject *exc = pyrsl_tls_exception(self->st, tls_engine(self)->tls);
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+}
+
+bool
+pyrsl_stream_tls_has_failed(const StreamTransport *self)
+{
+    return self->tls != NULL && self->tls->engine != NULL
+           && rsl_tls_state_now(tls_engine(self)->tls) == RSL_TLS_STATE_FAILED;
+}
+
+/* asyncio.constants.FLOW_CONTROL_HIGH_WATER_SSL_WRITE, and a quarter of it. */
+#define TLS_HIGH_WATER ((size_t)512 << 10)
+
+void
+pyrsl_stream_tls_set_flow(StreamTransport *self)
+{
+    self->flow.high = TLS_HIGH_WATER;
+    self->flow.low = TLS_HIGH_WATER / 4;
+    pyrsl_stream_end_bulk(self);
+}
+
+/* --- Time-outs --- */
+
+int
+pyrsl_stream_tls_start_timer(StreamTransport *self, PyObject *seconds)
+{
+    PyObject *timer = NULL;
+    PyObject *method = PyObject_GetAttrString((PyObject *)self, "_tls_timeout");
+    if (method != NULL) {
+        timer = PyObject_CallMethod((PyObject *)self->loop, "call_later", "OO",
+                                    seconds, method);
+        Py_DECREF(method);
+    }
+    Py_XSETREF(self->tls->timer, timer);
+    return timer == NULL ? -1 : 0;
+}
+
+int
+pyrsl_stream_tls_stop_timer(stream_tls *tls)
+{
+    PyObject *timer = tls->timer;
+    if (timer == NULL) {
+        return 0;
+    }
+    tls->timer = NULL;
+    PyObject *result = PyObject_CallMethod(timer, "cancel", NULL);
+    Py_DECREF(timer);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+int
+pyrsl_stream_tls_wake(StreamTransport *self, PyObject *exc)
+{
+    PyObject *waiter = self->tls->waiter;
+    if (waiter == NULL) {
+        return 0;
+    }
+    self->tls->waiter = NULL;
+    int status = pyrsl_future_wake(self->st, waiter, self->st->str_done, exc);
+    Py_DECREF(waiter);
+    return status;
+}
+
+/* Close now and let the waiter know the exception that is set. */
+static int
+tls_fail(StreamTransport *self, const char *message)
+{
+    if (pyrsl_exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyErr_SetRaisedException(Py_NewRef(exc));
+    int status = pyrsl_stream_fatal(self, message);
+    if (self->tls->waiter != NULL) {
+        PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
+        if (pyrsl_stream_tls_wake(self, exc) < 0) {
+            status = -1;
+        }
+        if (raised != NULL) {
+            PyErr_Clear();
+            PyErr_SetRaisedException(raised);
+        }
+    }
+    Py_DECREF(exc);
+    return status;
+}
+
+static PyObject *
+tls_timed_out(StreamTransport *self)
+{
+    if (self->tls->phase == STREAM_TLS_HANDSHAKE) {
+        PyErr_Format(PyExc_ConnectionAbortedError,
+                     "SSL handshake is taking longer than %S seconds: aborting "
+                     "the connection",
+                     self->tls->handshake_timeout);
+        return tls_fail(self, "Fatal error on transport") < 0
+                   ? NULL
+                   : Py_NewRef(Py_None);
+    }
+    PyObject *timeout = PyObject_CallFunction(PyExc_TimeoutError, "s",
+                                              "SSL shutdown timed out");
+    if (timeout == NULL) {
+        return NULL;
+    }
+    int status = pyrsl_stream_force_close(self, timeout);
+    Py_DECREF(timeout);
+    return status < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(stream_tls_timeout_doc,
+"_tls_timeout($self, /)\n--\n\n"
+"The handshake, or the shutdown, has taken too long.");
+
+static PyObject *
+stream_tls_timeout(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->tls == NULL || self->loop == NULL || self->conn_lost != 0) {
+        Py_RETURN_NONE;
+    }
+    if (pyrsl_loop_check_owner(self->loop) < 0) {
+        return NULL;
+    }
+    Py_CLEAR(self->tls->timer);
+    return tls_timed_out(self);
+}
+
+PyMethodDef pyrsl_stream_tls_methods[] = {
+    {"_tls_timeout", (PyCFunction)(void (*)(void))stream_tls_timeout,
+     METH_NOARGS, stream_tls_timeout_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* --- Handshake --- */
+
+static int
+tls_call_made(StreamTransport *self)
+{
+    self->tls->made = true;
+    if (!self->tls->calls_made) {
+        return 0;
+    }
+    PyObject *context = pyrsl_stream_enter_context(self);
+    if (context == NULL) {
+        return -1;
+    }
+    PyObject *protocol = Py_NewRef(self->protocol);
+    PyObject *result = PyObject_CallMethodOneArg(
+        protocol, self->st->str_connection_made, (PyObject *)self);
+    Py_DECREF(protocol);
+    int status = pyrsl_context_leave(context, result == NULL ? -1 : 0);
+    Py_DECREF(context);
+    Py_XDECREF(result);
+    if (status < 0) {
+        return tls_fail(self, "Fatal error: protocol.connection_made() call "
+                              "failed.");
+    }
+    return 0;
+}
+
+static int
+tls_opened(StreamTransport *self)
+{
+    self->tls->phase = STREAM_TLS_OPEN;
+    if (pyrsl_stream_tls_stop_timer(self->tls) < 0 || tls_call_made(self) < 0
+        || pyrsl_stream_tls_wake(self, NULL) < 0) {
+        return -1;
+    }
+    /* The first request may have come with the end of the handshake. */
+    if (self->reading && self->tls->phase == STREAM_TLS_OPEN
+        && rsl_conn_has_plain(self->conn)) {
+        return pyrsl_stream_on_readable(self);
+    }
+    return 0;
+}
+
+static int
+tls_handshake_failed(StreamTransport *self)
+{
+    /* The peer shall know why. */
+    PyObject *exc = PyErr_GetRaisedException();
+    int status = pyrsl_stream_catch_up(self);
+    if (status < 0) {
+        Py_DECREF(exc);
+        return -1;
+    }
+    self->tls->phase = STREAM_TLS_ENDED;
+    PyErr_SetRaisedException(exc);
+    return tls_fail(self, "SSL handshake failed");
+}
+
+static rsl_status
+tls_handshake(StreamTransport *self, rsl_err *err)
+{
+    rsl_status status;
+
+    if (tls_engine(self)->needs_gil) {
+        return rsl_conn_handshake(self->conn, err);
+    }
+    Py_BEGIN_ALLOW_THREADS status = rsl_conn_handshake(self->conn, err);
+    Py_END_ALLOW_THREADS return status;
+}
+
+static int
+tls_step(StreamTransport *self)
+{
+    rsl_err err = {0, NULL};
+    rsl_status status = tls_handshake(self, &err);
+    switch (status) {
+    case RSL_OK:
+    case RSL_AGAIN:
+    case RSL_BUSY:
+        if (pyrsl_stream_catch_up(self) < 0) {
+            return -1;
+        }
+        return status != RSL_OK || self->conn_lost != 0 ? 0 : tls_opened(self);
+    case RSL_EOF:
+        PyErr_SetNone(PyExc_ConnectionResetError);
+        break;
+    case RSL_TLS:
+        pyrsl_stream_tls_raise(self);
+        break;
+    case RSL_NOMEM:
+    case RSL_CLOSED:
+    case RSL_UNSUPPORTED:
+    case RSL_FORKED:
+    case RSL_OS:
+        pyrsl_raise(status, &err);
+        break;
+    }
+    return tls_handshake_failed(self);
+}
+
+int
+pyrsl_stream_tls_begin(StreamTransport *self)
+{
+    if (self->state != STREAM_OPEN) {
+        return 0;
+    }
+    if (pyrsl_stream_tls_start_timer(self, self->tls->handshake_timeout) < 0
+        || pyrsl_stream_read_begin(self) < 0) {
+        return tls_fail(self, STREAM_TLS_FAILED);
+    }
+    return tls_step(self);
+}
+
+/* --- Events --- */
+
+int
+pyrsl_stream_tls_event(StreamTransport *self, rsl_event event)
+{
+    rsl_event_kind kind = rsl_tag_kind(event.tag);
+    int code = kind == RSL_EV_READ_ERROR ? (int)event.u.arg : 0;
+    if (kind == RSL_EV_DATA) {
+        rsl_conn_received(self->conn);
+        rsl_conn_feed(self->conn, event.u.ptr);
+    } else if (kind == RSL_EV_EOF) {
+        rsl_conn_feed_eof(self->conn);
+    }
+    if (self->conn_lost != 0 || !self->reading) {
+        return 0;
+    }
+    if (code != 0) {
+        PyObject *exc = pyrsl_os_error(code);
+        if (exc == NULL) {
+            return -1;
+        }
+        PyErr_SetRaisedException(exc);
+        return tls_fail(self, "Fatal read error on socket transport");
+    }
+    return self->tls->phase == STREAM_TLS_HANDSHAKE
+               ? tls_step(self)
+               : pyrsl_stream_tls_discard(self);
+}
+
+int
+pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra)
+{
+    if (self->tls->extra_known || self->tls->engine == NULL) {
+        return 0;
+    }
+    PyObject *module = PyImport_ImportModule("rsloop_c._tls");
+    PyObject *names =
+        module == NULL
+            ? NULL
+            : PyObject_CallMethod(module, "extra_of", "O", self->tls->engine);
+    Py_XDECREF(module);
+    if (names == NULL) {
+        return -1;
+    }
+    self->tls->extra_known = self->tls->phase != STREAM_TLS_HANDSHAKE;
+    int status = PyDict_Update(extra, names);
+    Py_DECREF(names);
+    return status;
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conn_tls.c - decrypting what a stream receives, encrypting what it sends. */
+#include "net/conn_tls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "core/runtime_impl.h"
+
+/* Ciphertext is received in pieces of at most so many bytes. */
+enum { TLS_RECV_MAX = 256 << 10 };
+
+rsl_status
+rsl_conn_set_tls(rsl_conn *conn, rsl_tls *engine)
+{
+    rsl_conn_tls *tls;
+
+    assert(conn->tls == NULL && conn->write_count == 0 && !conn->in_batch);
+    tls = calloc(1, sizeof *tls);
+    if (tls == NULL) {
+        return RSL_NOMEM;
+    }
+    tls->engine = engine;
+    conn->tls = tls;
+    return RSL_OK;
+}
+
+/* --- Input --- */
+
+void
+rsl_conn_feed(rsl_conn *conn, rsl_chunk *chunk)
+{
+    rsl_conn_tls *tls = conn->tls;
+
+    if (chunk == NULL) {
+        return;
+    }
+    if (tls->in_head == NULL) {
+        tls->in_head = chunk;
+    } else {
+        tls->in_tail->next = chunk;
+    }
+    while (chunk->next != NULL) {
+        chunk = chunk->next;
+    }
+    tls->in_tail = chunk;
+    tls->may_read = true;
+    if (rsl_conn_state_now(conn) == RSL_CONN_IDLE) {
+        rsl_conn_tls_keep(conn); /* nobody reads now: give buffers back */
+    }
+}
+
+rsl_status
+rsl_conn_feed_copy(rsl_conn *conn, const void *data, size_t len)
+{
+    rsl_chunk *chunk = rsl_chunk_new(len);
+
+    if (chunk == NULL) {
+        return RSL_NOMEM;
+    }
+    memcpy(rsl_chunk_room(chunk), data, len);
+    chunk->len = len;
+    chunk->next = NULL;
+    rsl_conn_feed(conn, chunk);
+    return RSL_OK;
+}
+
+bool
+rsl_conn_has_plain(const rsl_conn *conn)
+{
+    return conn->tls->may_read;
+}
+
+/* The head has been used up, or what is left of it copied. */
+static rsl_status
+tls_drop_head(rsl_conn *conn)
+{
+    rsl_conn_tls *tls = conn->tls;
+    rsl_chunk *chunk = tls->in_head;
+    rsl_status status = rsl_tls_keep(tls->engine);
+
+    tls->fed = false;
+    tls->in_head = chunk->next;
+    if (tls->in_head == NULL) {
+        tls->in_tail = NULL;
+    }
+    chunk->next = NULL;
+    rsl_chunk_release(conn->rt, chunk);
+    return status;
+}
+
+/* Lend the engine the next chunk. RSL_AGAIN: there is none. */
+static rsl_status
+tls_feed_chunk(rsl_conn *conn)
+{
+    rsl_conn_tls *tls = conn->tls;
+
+    if (tls->fed) {
+        rsl_status status = tls_drop_head(conn);
+        if (status != RSL_OK) {
+            return status;
+        }
+    }
+    if (tls->in_head == NULL) {
+        return RSL_AGAIN;
+    }
+    rsl_tls_feed(tls->engine, tls->in_head->data, tls->in_head->len);
+    tls->fed = true;
+    return RSL_OK;
+}
+
+static uint8_t *
+tls_scratch(rsl_runtime *rt)
+{
+    if (rt->tls_scratch == NULL) {
+        rt->tls_scratch = malloc(TLS_RECV_MAX);
+    }
+    return rt->tls_scratch;
+}
+
+/* Lend the engine what the socket has, in the runtime's scratch memory; the
+ * caller ends the loan. `cap` is how much plaintext is wanted. */
+static rsl_status
+tls_feed_socket(rsl_conn *conn, size_t cap, rsl_err *err)
+{
+    uint8_t *scratch = tls_scratch(conn->rt);
+    /* A record has at most so much that is not plaintext for each 16 KiB. */
+    size_t want = cap + cap / 64 + 512, got = 0;
+    rsl_status status;
+
+    if (scratch == NULL) {
+        return RSL_NOMEM;
+    }
+    status = rsl_conn_recv_raw(
+        conn, scratch, want < TLS_RECV_MAX ? want : TLS_RECV_MAX, &got, err);
+    if (status == RSL_OK) {
+        rsl_tls_feed(conn->tls->engine, scratch, got);
+    } else if (status == RSL_EOF) {
+        rsl_conn_feed_eof(conn);
+        status = RSL_OK;
+    }
+    return status;
+}
+
+/* The engine is not told: it would fail without a close_notify, and could not
+ * encrypt what is still to be sent. Such an end is an end, as in asyncio. */
+void
+rsl_conn_feed_eof(rsl_conn *conn)
+{
+    conn->tls->ended = true;
+    conn->tls->may_read = true;
+}
+
+/* Input for an engine that has asked for it: the next chunk, or the socket's if
+ * that has not been asked yet. RSL_AGAIN: nothing now; RSL_EOF:
+ * nothing more. */
+static rsl_status
+tls_feed_more(rsl_conn *conn, size_t cap, bool *asked, rsl_err *err)
+{
+    rsl_status status = tls_feed_chunk(conn);
+
+    if (status != RSL_AGAIN) {
+        return status;
+    }
+    if (conn->tls->ended) {
+        return RSL_EOF;
+    }
+    if (*asked) {
+        return RSL_AGAIN;
+    }
+    *asked = true;
+    return tls_feed_socket(conn, cap, err);
+}
+
+/* What was lent from the scratch memory has to be copied before that is used
+ * again. A chunk stays until it is used up: it may be a buffer of the ring. */
+static rsl_status
+tls_end_loan(rsl_conn *conn)
+{
+    rsl_conn_tls *tls = conn->tls;
+
+    if (!tls->fed) {
+        return rsl_tls_keep(tls->engine);
+    }
+    return tls->may_read ? RSL_OK : tls_drop_head(conn);
+}
+
+void
+rsl_conn_tls_keep(rsl_conn *conn)
+{
+    while (tls_feed_chunk(conn) == RSL_OK) {
+        continue;
+    }
+}
+
+/* Answers of the engine's own, alerts, tickets. */
+static void
+tls_note_output(rsl_conn *conn)
+{
+    if (rsl_conn_tls_has_output(conn)) {
+        rsl_conn_want_send(conn);
+    }
+}
+
+static bool
+tls_has_more_chunks(const rsl_conn_tls *tls)
+{
+    return tls->in_head != NULL && (!tls->fed || tls->in_head->next != NULL);
+}
+
+rsl_status
+rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
+                  rsl_err *err)
+{
+    rsl_conn_tls *tls = conn->tls;
+    rsl_status status = RSL_OK;
+    size_t filled = 0;
+    bool asked = false;
+
+    while (status == RSL_OK && filled < cap) {
+        size_t some = 0;
+        rsl_tls_status answer = rsl_tls_read(
+            tls->engine, (uint8_t *)buf + filled, cap - filled, &some);
+
+        filled += some;
+        if (answer == RSL_TLS_DONE && filled == cap) {
+            break;
+        }
+        if (answer == RSL_TLS_DONE) {
+            continue;
+        }
+        if (answer == RSL_TLS_EOF) {
+            status = RSL_EOF;
+        } else if (answer == RSL_TLS_ERROR) {
+            status = RSL_TLS;
+        } else if (filled > 0 && !tls_has_more_chunks(tls)) {
+            /* What else the socket has it will say. */
+            status = tls->ended ? RSL_EOF : RSL_AGAIN;
+        } else {
+            status = tls_feed_more(conn, cap, &asked, err);
+        }
+    }
+    tls->may_read = status == RSL_OK || (filled > 0 && status != RSL_AGAIN);
+    if (tls_end_loan(conn) != RSL_OK) {
+        status = RSL_NOMEM;
+    }
+    tls_note_output(conn);
+    *out = filled;
+    return filled > 0 ? RSL_OK : status;
+}
+
+/* --- Handshake --- */
+
+rsl_status
+rsl_conn_handshake(rsl_conn *conn, rsl_err *err)
+{
+    rsl_conn_tls *tls = conn->tls;
+    rsl_status status = RSL_OK;
+    bool asked = false, done = false;
+
+    while (status == RSL_OK && !done) {
+        switch (rsl_tls_handshake(tls->engine)) {
+        case RSL_TLS_DONE:
+            done = true;
+            break;
+        case RSL_TLS_WANT_READ:
+            status = tls_feed_more(conn, RSL_TLS_RECORD_MAX, &asked, err);
+            break;
+        case RSL_TLS_EOF:
+            status = RSL_EOF;
+            break;
+        case RSL_TLS_ERROR:
+            status = RSL_TLS;
+            break;
+        case RSL_TLS_NEED_SNI:
+            status = RSL_UNSUPPORTED; /* engines are made without asking */
+            break;
+        }
+    }
+    tls->may_read = done;
+    if (tls_end_loan(conn) != RSL_OK) {
+        status = RSL_NOMEM;
+    }
+    tls_note_output(conn);
+    return status;
+}
+
+/* --- Output --- */
+
+bool
+rsl_conn_tls_has_output(const rsl_conn *conn)
+{
+    const rsl_conn_tls *tls = conn->tls;
+
+    if (tls->failed) {
+        return false;
+    }
+    return conn->write_count > 0 || rsl_tls_output_bytes(tls->engine) > 0
+           || (tls->close_wanted && !tls->close_sent);
+}
+
+size_t
+rsl_conn_tls_output_bytes(const rsl_conn *conn)
+{
+    const rsl_conn_tls *tls = conn->tls;
+
+    /* What is owed counts, so that nobody takes the queue for empty. */
+    return rsl_tls_output_bytes(tls->engine)
+           + (tls->close_wanted && !tls->close_sent && !tls->failed ? 1 : 0);
+}
+
+static void
+tls_write_failed(rsl_conn *conn)
+{
+    rsl_runtime *rt = conn->rt;
+
+    conn->tls->failed = true;
+    rt->flush_sink->emit(
+        rt->flush_sink,
+        (rsl_event){.tag = rsl_tag(RSL_EV_SENT, conn->id), .u.arg = EPROTO});
+}
+
+/* As much of the queue as the engine takes now. */
+static void
+tls_encrypt(rsl_conn *conn)
+{
+    rsl_conn_tls *tls = conn->tls;
+    struct iovec iov[RSL_CONN_IOV_MAX];
+
+    while (conn->write_count > 0) {
+        size_t taken = 0;
+        unsigned count = rsl_conn_pieces(conn, iov, RSL_CONN_IOV_MAX);
+        rsl_tls_status answer = rsl_tls_write(tls->engine, iov, count, &taken);
+
+        rsl_conn_pop_bytes(conn, taken);
+        if (answer == RSL_TLS_ERROR || answer == RSL_TLS_EOF) {
+            tls_write_failed(conn);
+            return;
+        }
+        if (taken == 0) {
+            return;
+        }
+    }
+    if (tls->close_wanted && !tls->close_sent) {
+        tls->close_sent = true;
+        if (rsl_tls_close_notify(tls->engine) == RSL_TLS_ERROR) {
+            tls_write_failed(conn);
+        }
+    }
+}
+
+unsigned
+rsl_conn_tls_gather(rsl_conn *conn, struct iovec *iov, unsigned max)
+{
+    /* What a batch has prepared stays as it is: only more is appended. */
+    if (!conn->tls->failed) {
+        tls_encrypt(conn);
+    }
+    return rsl_tls_output(conn->tls->engine, iov, max);
+}
+
+void
+rsl_conn_tls_consume(rsl_conn *conn, size_t sent)
+{
+    rsl_tls_consume(conn->tls->engine, sent);
+}
+
+void
+rsl_conn_close_notify(rsl_conn *conn)
+{
+    conn->tls->close_wanted = true;
+    tls_note_output(conn);
+}
+
+void
+rsl_conn_tls_discard(rsl_conn *conn)
+{
+    rsl_tls *engine = conn->tls->engine;
+
+    conn->tls->close_sent = true;
+    rsl_tls_consume(engine, rsl_tls_output_bytes(engine));
+}
+
+void
+rsl_conn_tls_free(rsl_conn *conn)
+{
+    rsl_conn_tls *tls = conn->tls;
+
+    if (tls == NULL) {
+        return;
+    }
+    while (tls->in_head != NULL) {
+        (void)tls_drop_head(conn); /* a failed copy is of no interest now */
+    }
+    conn->tls = NULL;
+    free(tls);
+}
