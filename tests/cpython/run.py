@@ -4,6 +4,7 @@
     python tests/cpython/run.py                       both backends
     python tests/cpython/run.py --loops epoll,asyncio test_events test_streams
     python tests/cpython/run.py --loops epoll -k test_sock_accept test_events
+    python tests/cpython/run.py --tls mbedtls         the modules about TLS
 
 The tests are those of the interpreter that runs this file. Each module runs
 in a process of its own (worker.py), where asyncio's selector loop is replaced
@@ -34,6 +35,8 @@ WORKER = os.path.join(HERE, "worker.py")
 MODULE_SECONDS = 400
 # With +streams, asyncio's stream classes and functions are ours as well.
 LOOPS = ("asyncio", "epoll", "io_uring", "epoll+streams", "io_uring+streams")
+TLS_ENGINES = ("openssl", "mbedtls", "python")
+TLS_MODULES = ("test_ssl", "test_sslproto", "test_streams")
 # Windows' own, and the helpers.
 NOT_HERE = {"test_proactor_events", "test_windows_events",
             "test_windows_utils", "utils", "functional", "echo", "echo2",
@@ -42,14 +45,14 @@ BAD = ("failure", "error", "unexpected success", "hang", "crash")
 VERSION = "%d.%d" % sys.version_info[:2] + (
     "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else "")
 
-Exclusion = collections.namedtuple("Exclusion",
-                                   "pattern loops versions run reason")
+Exclusion = collections.namedtuple(
+    "Exclusion", "pattern loops versions engines run reason")
 
 
 # --- exclusions --------------------------------------------------------------
 
 def read_exclusions():
-    """Lines of `pattern [loop=..] [python=..] [run=no] # reason`."""
+    """Lines of `pattern [loop=..] [python=..] [tls=..] [run=no] # reason`."""
     found = []
     with open(EXCLUSIONS) as file:
         for number, line in enumerate(file, 1):
@@ -63,27 +66,23 @@ def read_exclusions():
             found.append(Exclusion(
                 pattern, wanted.pop("loop", None),
                 wanted.pop("python", None),
+                wanted.pop("tls", None),
                 wanted.pop("run", "yes") != "no", reason.strip()))
             if wanted:
                 sys.exit(f"{EXCLUSIONS}:{number}: what is {wanted}?")
     return found
 
 
-def applies(exclusion, test, loop):
+def applies(exclusion, test, loop, engine):
     backend = loop.partition("+")[0]
     if exclusion.loops and not {loop, backend} & set(exclusion.loops.split(",")):
         return False
     if exclusion.versions and VERSION not in exclusion.versions.split(","):
         return False
+    if exclusion.engines and engine not in exclusion.engines.split(","):
+        return False
     short = test[len(PACKAGE) + 1:] if test.startswith(PACKAGE) else test
     return fnmatch.fnmatchcase(short, exclusion.pattern)
-
-
-def exclusion_of(test, loop, exclusions):
-    for exclusion in exclusions:
-        if applies(exclusion, test, loop):
-            return exclusion
-    return None
 
 
 # --- one module --------------------------------------------------------------
@@ -101,8 +100,9 @@ def modules():
 class Module:
     """What became of a module's tests."""
 
-    def __init__(self, name, leave_out):
+    def __init__(self, name, leave_out, engine):
         self.name = name
+        self.engine = engine
         self.leave_out = leave_out       # patterns
         self.outcomes = {}               # by the test's id
         self.loops = {}                  # of these, how many of which kind
@@ -130,6 +130,8 @@ class Module:
         environment = dict(os.environ, TEST_LOOP=loop)
         if loop != "asyncio":
             environment["RSLOOP_C_BACKEND"] = loop.partition("+")[0]
+        if self.engine:
+            environment["RSLOOP_C_TLS"] = self.engine
         skip = os.path.join(folder, "skip")
         with open(skip, "w") as file:
             json.dump({"ids": list(self.outcomes),
@@ -179,8 +181,8 @@ class Module:
 class Run:
     """All modules on one kind of loop."""
 
-    def __init__(self, loop, exclusions):
-        self.loop, self.exclusions = loop, exclusions
+    def __init__(self, loop, exclusions, engine):
+        self.loop, self.exclusions, self.engine = loop, exclusions, engine
         self.kind = ASYNCIO if loop == "asyncio" else OURS
         self.modules = []
         self.total = collections.Counter()
@@ -188,11 +190,15 @@ class Run:
         self.excluded = []               # (test, reason)
         self.seconds = 0
 
+    @property
+    def label(self):
+        return f"{self.loop}-{self.engine}" if self.engine else self.loop
+
     def run(self, names, keyword, folder):
         began = time.monotonic()
         for name in names:
-            module = Module(name, self._not_to_run())
-            path = os.path.join(folder, f"{self.loop}-{name}.log")
+            module = Module(name, self._not_to_run(), self.engine)
+            path = os.path.join(folder, f"{self.label}-{name}.log")
             with open(path, "w") as log:
                 module.run(self.loop, keyword, log)
             self._judge(module)
@@ -208,7 +214,9 @@ class Run:
         self.modules.append(module)
         self.total.update(module.outcomes.values())
         for test, how in module.outcomes.items():
-            exclusion = exclusion_of(test, self.loop, self.exclusions)
+            exclusion = next(filter(
+                lambda exclusion: self._is_excluded(exclusion, test),
+                self.exclusions), None)
             if how in BAD and exclusion is None:
                 self.failed.append((test, how))
             elif how in BAD or how == LEFT_OUT:
@@ -219,12 +227,15 @@ class Run:
             self.failed += [(test, "a loop of asyncio's in")
                             for test in module.with_loop(ASYNCIO)]
 
+    def _is_excluded(self, exclusion, test):
+        return applies(exclusion, test, self.loop, self.engine)
+
     def _not_to_run(self):
         """asyncio itself runs them all."""
         return [f"{PACKAGE}.{exclusion.pattern}"
                 for exclusion in self.exclusions
                 if not exclusion.run and self.kind == OURS
-                and applies(exclusion, exclusion.pattern, self.loop)]
+                and self._is_excluded(exclusion, exclusion.pattern)]
 
     def with_loop(self):
         return sum(len(module.with_loop(self.kind))
@@ -241,7 +252,7 @@ class Run:
             print(f"  {how.upper()}: {test}")
 
     def row(self):
-        return (f"{VERSION + ' ' + self.loop:16} {self.total['ok']:7}"
+        return (f"{VERSION + ' ' + self.label:23} {self.total['ok']:7}"
                 f" {len(self.failed):7} {self.total['skipped']:8}"
                 f" {len(self.excluded):9} {self.with_loop():10}"
                 f" {self.seconds:8.0f}")
@@ -253,6 +264,8 @@ def main():
     parser.add_argument("modules", nargs="*")
     parser.add_argument("--loops", default="epoll,io_uring",
                         help="of " + ", ".join(LOOPS))
+    parser.add_argument("--tls", choices=TLS_ENGINES,
+                        help="ask for this TLS engine")
     parser.add_argument("-k", dest="keyword", default="",
                         help="only tests whose id contains it")
     parser.add_argument("--logs", help="a folder to keep the output in")
@@ -266,14 +279,16 @@ def main():
     folder = options.logs or tempfile.mkdtemp(prefix="test_asyncio-")
     os.makedirs(folder, exist_ok=True)
     print(f"Python {sys.version.split()[0]}; output in {folder}")
+    chosen = [name for name in modules()
+              if not options.tls or name in TLS_MODULES]
     runs = []
     for loop in loops:
-        print(f"{PACKAGE} on {loop}", flush=True)
-        run = Run(loop, exclusions)
-        run.run(names or modules(), options.keyword, folder)
+        run = Run(loop, exclusions, options.tls)
+        print(f"{PACKAGE} on {run.label}", flush=True)
+        run.run(names or chosen, options.keyword, folder)
         run.report()
         runs.append(run)
-    print(f"\n{'':16} {'passed':>7} {'failed':>7} {'skipped':>8}"
+    print(f"\n{'':23} {'passed':>7} {'failed':>7} {'skipped':>8}"
           f" {'excluded':>9} {'with loops':>10} {'seconds':>8}")
     for run in runs:
         print(run.row())
