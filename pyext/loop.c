@@ -8,6 +8,7 @@
 #include "dns.h"
 #include "errors.h"
 #include "handle.h"
+#include "native.h"
 #include "sock.h"
 #include "transport.h"
 #include "watchdog.h"
@@ -24,7 +25,8 @@ loop_sink_message(LoopObject *self, rsl_event event)
 {
     if (rsl_tag_id(event.tag) == PYRSL_MSG_CALL) {
         pyrsl_loop_take_call(self, event.u.ptr);
-    } else if (rsl_tag_id(event.tag) == PYRSL_MSG_WORK) {
+    } else if (rsl_tag_id(event.tag) == PYRSL_MSG_WORK
+               || rsl_tag_id(event.tag) == PYRSL_MSG_SETTLE) {
         if (pyrsl_waits_push_work(&self->waits, event.u.ptr) < 0) {
             ((rsl_msg *)event.u.ptr)->discard(event.u.ptr);
             self->lost_event = true;
@@ -236,6 +238,7 @@ static void
 loop_close_native(LoopObject *self)
 {
     if (self->rt != NULL) {
+        pyrsl_native_close(self);
         pyrsl_transports_close_all(self);
         loop_drop_ready(self); /* it may have chunks of the backend's */
         pyrsl_work_wait_for_posters(self);
@@ -363,6 +366,9 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
         status = pyrsl_dns_traverse(self, visit, arg);
     }
     if (status == 0) {
+        status = pyrsl_native_traverse(self, visit, arg);
+    }
+    if (status == 0) {
         status = pyrsl_timers_traverse(&self->timers, visit, arg);
     }
     if (status == 0) {
@@ -392,6 +398,7 @@ loop_dealloc(LoopObject *self)
         rsl_runtime_free(self->rt);
         self->rt = NULL;
     }
+    pyrsl_native_free(self);
     pyrsl_handle_lists_clear(self);
     free(self->ready.ring);
     free(self->watches);

@@ -61,6 +61,7 @@ typedef struct LoopObject {
     uint8_t *read_scratch; /* [L] where small reads land; made when needed */
     size_t sock_filled;    /* [L] a sock_recv() of so many got them all, or 0 */
     struct pyrsl_address_cache *addresses; /* [L] of datagrams; or NULL */
+    struct native_port *native;            /* native code's way here, or NULL */
 
     pyrsl_contexts contexts; /* for Handles; strangers under the GIL too */
     bool io_batch;           /* [L] the last poll found more than one event */
@@ -86,9 +87,12 @@ typedef struct LoopObject {
 
 extern PyType_Spec pyrsl_loop_spec;
 
-/* Messages of other threads: a Handle, and a job's outcome (work.h). */
-#define PYRSL_MSG_CALL 1
-#define PYRSL_MSG_WORK 2
+/* Messages of other threads: a Handle, a job's outcome (work.h), and of native
+ * code (native.h) calls, and what ends a wait. */
+#define PYRSL_MSG_CALL   1
+#define PYRSL_MSG_WORK   2
+#define PYRSL_MSG_NATIVE 3
+#define PYRSL_MSG_SETTLE 4
 
 /* loop.c */
 int pyrsl_loop_check_closed(LoopObject *self); /* -1: RuntimeError set */

@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "handle.h"
 #include "loop.h"
+#include "native.h"
 #include "transport.h"
 #include "watchdog.h"
 
@@ -317,7 +318,7 @@ loop_run_transport_timed(LoopObject *self, rsl_event event)
     return status;
 }
 
-/* The receiver owns the message; look-ups are the only kind so far. */
+/* The receiver owns the message. */
 static int
 loop_run_event(LoopObject *self, rsl_event event)
 {
@@ -344,6 +345,9 @@ loop_run_event(LoopObject *self, rsl_event event)
         status = pyrsl_accept_event(self, event);
         break;
     case RSL_EV_MESSAGE:
+        if (rsl_tag_id(event.tag) == PYRSL_MSG_NATIVE) {
+            return pyrsl_native_deliver(self, event.u.ptr);
+        }
         pyrsl_dns_deliver(self, event.u.ptr);
         break;
     case RSL_EV_NONE:

@@ -9,6 +9,7 @@
 #include "handle.h"
 #include "inotify.h"
 #include "loop.h"
+#include "native.h"
 #include "tls_engine.h"
 #include "transport.h"
 #include "watchdog.h"
@@ -166,6 +167,7 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_fast_types(module, st) < 0
         || pyrsl_clients_type(module, st) < 0
         || pyrsl_work_types(module, st) < 0
+        || pyrsl_native_types(module, st) < 0
         || pyrsl_tls_types(module, st) < 0
         || pyrsl_watchdog_type(module, st) < 0) {
         return -1;
@@ -213,6 +215,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->ClientsType);
     Py_VISIT(st->WorkItemType);
     Py_VISIT(st->WorkQueueType);
+    Py_VISIT(st->NativeFutureType);
     Py_VISIT(st->TLSEngineType);
     Py_VISIT(st->TLSSessionsType);
     Py_VISIT(st->TLSConfigType);
@@ -242,6 +245,8 @@ module_clear(PyObject *module)
     Py_CLEAR(st->ClientsType);
     Py_CLEAR(st->WorkItemType);
     Py_CLEAR(st->WorkQueueType);
+    Py_CLEAR(st->NativeFutureType);
+    Py_CLEAR(st->future_cancel);
     Py_CLEAR(st->TLSEngineType);
     Py_CLEAR(st->TLSSessionsType);
     Py_CLEAR(st->TLSConfigType);
@@ -262,7 +267,12 @@ module_clear(PyObject *module)
 static void
 module_free(void *module)
 {
+    module_state *st = PyModule_GetState(module);
     (void)module_clear(module);
+    if (st != NULL) {
+        pyrsl_native_home_free(st->native_home);
+        st->native_home = NULL;
+    }
 }
 
 PyDoc_STRVAR(build_info_doc,

@@ -125,6 +125,7 @@ typedef struct module_state {
     PyTypeObject *ClientsType;  /* NULL where asyncio.Server keeps its own */
     PyTypeObject *WorkItemType; /* a job of run_in_executor() */
     PyTypeObject *WorkQueueType;
+    PyTypeObject *NativeFutureType; /* native_future_type.c */
     PyTypeObject *TLSEngineType;
     PyTypeObject *TLSSessionsType;
     PyTypeObject *TLSConfigType; /* NULL without mbedTLS */
@@ -163,6 +164,9 @@ typedef struct module_state {
     /* Newer asyncios' writelines() drops what is written to a lost connection
      * before it looks at the pieces. */
     bool writelines_drops_first;
+    PyObject *future_cancel; /* asyncio.Future.cancel */
+    Py_ssize_t native_future_offset;
+    struct pyrsl_native_home *native_home; /* native_port.c */
     PyObject *empty_tuple;
     PyObject *kwnames_loop;                /* ("loop",) */
     PyObject *set_result_unless_cancelled; /* asyncio.futures' helper */

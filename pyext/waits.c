@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "native.h"
 #include "work.h"
 
 static int
@@ -49,7 +50,8 @@ int
 pyrsl_waits_traverse(const pyrsl_waits *waits, visitproc visit, void *arg)
 {
     for (size_t i = 0; i < waits->count; i++) {
-        if (waits->places[i].work != NULL) {
+        const rsl_msg *msg = waits->places[i].work;
+        if (msg != NULL && rsl_tag_id(msg->event.tag) == PYRSL_MSG_WORK) {
             Py_VISIT(pyrsl_work_item_of(waits->places[i].work));
         }
     }
@@ -85,7 +87,11 @@ pyrsl_waits_end(LoopObject *loop)
         pyrsl_wait_place place = loop->waits.places[i];
         if (place.work != NULL) {
             loop->waits.places[i].work = NULL; /* the collector looks here */
-            pyrsl_work_item_settle(place.work);
+            if (rsl_tag_id(place.work->event.tag) == PYRSL_MSG_WORK) {
+                pyrsl_work_item_settle(place.work);
+            } else if (pyrsl_native_deliver(loop, place.work) < 0) {
+                PyErr_WriteUnraisable((PyObject *)loop);
+            }
             continue;
         }
         PyObject *future = pyrsl_loop_take_wait(loop, place.fd, place.bit);

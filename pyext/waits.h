@@ -18,7 +18,7 @@
 struct LoopObject;
 
 typedef struct pyrsl_wait_place {
-    rsl_msg *work; /* PYRSL_MSG_WORK, or NULL: then the socket's */
+    rsl_msg *work; /* PYRSL_MSG_WORK or _SETTLE; NULL: the socket's */
     int fd;
     unsigned bit; /* RSL_WATCH_* */
 } pyrsl_wait_place;
@@ -31,7 +31,7 @@ typedef struct pyrsl_waits {
 /* -1 without an exception when memory is out. */
 int pyrsl_waits_push(pyrsl_waits *waits, int fd, unsigned bit);
 
-/* The same for a job's outcome, which is taken on success. */
+/* The same for a job's outcome or native code's, which is taken on success. */
 int pyrsl_waits_push_work(pyrsl_waits *waits, rsl_msg *msg);
 
 /* Forget them all: the loop is closed. */

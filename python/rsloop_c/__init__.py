@@ -12,6 +12,7 @@ from ._core import build_info
 from ._fs_events import FileSystemEvent
 from ._info import runtime_info
 from ._loop import Loop
+from ._native import get_cmake_dir, get_include
 from ._policy import EventLoopPolicy, install, uninstall
 from ._run import new_event_loop, run
 from ._streams import (
@@ -51,6 +52,8 @@ __all__ = (
     "build_info",
     "create_subprocess_exec",
     "create_subprocess_shell",
+    "get_cmake_dir",
+    "get_include",
     "install",
     "new_event_loop",
     "open_connection",

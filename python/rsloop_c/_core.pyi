@@ -21,6 +21,7 @@ _CoroutineLike: TypeAlias = Coroutine[Any, Any, _T] | Generator[Any, None, _T]
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 
 __version__: str
+_C_API: Any  # the capsule of rsloop_c.h
 
 class _BuildInfo(TypedDict):
     version: str
