@@ -97,10 +97,6 @@ class SSLContext(_tls_openssl.SSLContext):
         self.session_cache = session_cache
         return self
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # __new__() has done it all; object's would refuse the arguments.
-        pass
-
     @property
     def tls_engine(self) -> str | None:
         """Which TLS engine is to serve connections of this context."""

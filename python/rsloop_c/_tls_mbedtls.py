@@ -186,7 +186,10 @@ def _tickets(context: Any) -> int:
 def _versions(context: Any) -> tuple[int, int]:
     low, high = context.minimum_version, context.maximum_version
     if low < _TLS_1_2:  # MINIMUM_SUPPORTED is less than any
-        raise Unfit("versions before TLS 1.2 are allowed")
+        # At this security level OpenSSL 3 speaks none of them.
+        if ssl.OPENSSL_VERSION_INFO < (3,):
+            raise Unfit("versions before TLS 1.2 are allowed")
+        low = _TLS_1_2
     high = _TLS_1_3 if high == ssl.TLSVersion.MAXIMUM_SUPPORTED else high
     if context.options & ssl.OP_NO_TLSv1_2:
         low = max(low, _TLS_1_3)
@@ -208,7 +211,7 @@ def _ciphers(context: Any) -> bytes:
     lacks of the usual ones is no loss, of chosen ones it is."""
     suites = [suite["id"] for suite in context.get_ciphers()]
     known = [n & 0xFFFF for n in suites if _core._tls_mbedtls_knows(n & 0xFFFF)]
-    if len(known) < len(suites) and not _default_suites().issuperset(suites):
+    if len(known) < len(suites) and _default_suites() != set(suites):
         raise Unfit("the context has ciphers that mbedTLS does not have")
     if not known:
         raise Unfit("mbedTLS has none of the context's ciphers")
