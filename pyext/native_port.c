@@ -408,6 +408,7 @@ pyrsl_native_status(rsl_status status, const rsl_err *err)
     case RSL_AGAIN:
     case RSL_EOF:
     case RSL_BUSY:
+    case RSL_TLS:
     case RSL_UNSUPPORTED:
         break;
     }
