@@ -30,11 +30,12 @@ typedef struct stream_tls {
     PyObject *handshake_timeout, *shutdown_timeout; /* seconds, numbers */
     PyObject *successor;                            /* when MOVED */
     stream_tls_phase phase;
-    bool calls_made;  /* connection_made() follows the handshake */
-    bool made;        /* the protocol knows of the connection */
-    bool eof_told;    /* eof_received() was called */
-    bool peer_ended;  /* nothing more is to be waited for */
-    bool extra_known; /* `extra` has what the engine says */
+    unsigned late_writes; /* dropped because they came after close() */
+    bool calls_made;      /* connection_made() follows the handshake */
+    bool made;            /* the protocol knows of the connection */
+    bool eof_told;        /* eof_received() was called */
+    bool peer_ended;      /* nothing more is to be waited for */
+    bool extra_known;     /* `extra` has what the engine says */
 } stream_tls;
 
 /* asyncio's words for what an engine fails with. */

@@ -204,10 +204,14 @@ write_directly(StreamTransport *self, PyObject *data)
 static int
 write_dropped(StreamTransport *self)
 {
+    /* A TLS transport that is closing is not lost, and has words of its own. */
+    bool closing = self->tls != NULL && self->conn_lost == 0;
+    unsigned *drops = closing ? &self->tls->late_writes : &self->conn_lost;
     int status = 0;
-    if (self->conn_lost >= CONN_LOST_WRITES_MAX) {
+    if (*drops >= CONN_LOST_WRITES_MAX) {
         PyObject *text =
-            PyUnicode_FromString("socket.send() raised exception.");
+            PyUnicode_FromString(closing ? "SSL connection is closed"
+                                         : "socket.send() raised exception.");
         PyObject *result = NULL;
         if (text != NULL) {
             result = PyObject_CallMethodOneArg(self->st->logger,
@@ -217,7 +221,7 @@ write_dropped(StreamTransport *self)
         status = result == NULL ? -1 : 0;
         Py_XDECREF(result);
     }
-    self->conn_lost++;
+    ++*drops;
     return status;
 }
 
@@ -232,8 +236,14 @@ write_is_late(const StreamTransport *self)
 /* asyncio's write() complains itself, before it looks at its transport: bug-fix
  * releases have changed the words. */
 static PyObject *
-write_wrong_type(PyObject *data)
+write_wrong_type(const StreamTransport *self, PyObject *data)
 {
+    if (self->tls != NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     "data: expecting a bytes-like instance, got %s",
+                     Py_TYPE(data)->tp_name);
+        return NULL;
+    }
     PyObject *module = PyImport_ImportModule("asyncio.selector_events");
     PyObject *type =
         module == NULL
@@ -270,7 +280,7 @@ pyrsl_stream_write_data(StreamTransport *self, PyObject *data)
 {
     if (!PyBytes_Check(data) && !PyByteArray_Check(data)
         && !PyMemoryView_Check(data)) {
-        return write_wrong_type(data);
+        return write_wrong_type(self, data);
     }
     if (self->eof) {
         PyErr_SetString(PyExc_RuntimeError,

@@ -94,9 +94,16 @@ def extra_of(engine: _core.TLSEngine) -> dict[str, Any]:
     return {
         "sslcontext": engine.context,
         "ssl_object": ssl_object,
-        "peercert": ssl_object.getpeercert(),
+        "peercert": _peercert(ssl_object),
         "cipher": ssl_object.cipher(),
         "compression": ssl_object.compression(),
         "tls_engine": engine.name,
         "tls_engine_reason": engine.reason,
     }
+
+
+def _peercert(ssl_object: Any) -> Any:
+    try:
+        return ssl_object.getpeercert()
+    except ValueError:  # OpenSSL's state after a failure: no handshake is done
+        return None
