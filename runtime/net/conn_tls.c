@@ -371,7 +371,13 @@ rsl_conn_tls_consume(rsl_conn *conn, size_t sent)
 void
 rsl_conn_close_notify(rsl_conn *conn)
 {
-    conn->tls->close_wanted = true;
+    rsl_conn_tls *tls = conn->tls;
+
+    /* As asyncio: whoever has ended its side without one gets none. */
+    if (tls->ended && rsl_tls_state_now(tls->engine) == RSL_TLS_STATE_OPEN) {
+        return;
+    }
+    tls->close_wanted = true;
     tls_note_output(conn);
 }
 

@@ -128,7 +128,8 @@ bool rsl_conn_has_plain(const rsl_conn *conn);
  * flush. */
 rsl_status rsl_conn_handshake(rsl_conn *conn, rsl_err *err);
 
-/* End our direction behind what is queued. */
+/* End our direction behind what is queued, unless the peer has ended its own
+ * without a close_notify. */
 void rsl_conn_close_notify(rsl_conn *conn);
 
 /* Close. The handle is dead on return and no event will carry its id; the fd
