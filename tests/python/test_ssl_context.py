@@ -2,6 +2,7 @@
 """rsloop_c.SSLContext: what it remembers, what mbedTLS makes of it, and the
 sessions that its clients resume."""
 
+import asyncio
 import os
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import rsloop_c
 from rsloop_c import _core, _tls, _tls_mbedtls
+from support import LOOPBACK, PATIENCE, Echo, Recorder
 from tls_memory import cert, make, meet, says
 
 ENGINES = ["openssl", "mbedtls"]
@@ -399,3 +401,29 @@ def test_the_sessions_of_many_names_are_bounded():
     for args in ((None, b"key"), (sessions, "key")):
         with pytest.raises(TypeError):
             make("openssl", client)._use_sessions(*args)
+
+
+@pytest.mark.asyncio_is_worse("it neither has engines nor keeps sessions")
+@pytest.mark.parametrize("kind", ENGINES)
+async def test_connections_of_a_loop_resume(loop, kind):
+    server = await loop.create_server(
+        Echo, LOOPBACK, 0, ssl=server_context(tls_engine=kind))
+    client = client_context(tls_engine=kind, session_cache=True)
+    reused = []
+    for _ in range(3):
+        transport, protocol = await loop.create_connection(
+            Recorder, *server.sockets[0].getsockname(), ssl=client,
+            server_hostname="localhost")
+        transport.write(b"data")
+        assert await protocol.received(4) == b"data"
+        assert transport.get_extra_info("tls_engine") == kind
+        assert transport.get_extra_info("sslcontext") is client
+        known = transport.get_extra_info("ssl_object")
+        reused.append(known.session_reused)
+        peer = transport.get_extra_info("peercert")
+        assert peer == known.getpeercert() != {}
+        transport.close()
+        await asyncio.wait_for(protocol.lost, PATIENCE)
+    assert reused == [False, True, True]
+    server.close()
+    await server.wait_closed()
