@@ -182,6 +182,7 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
         self->rt = NULL;
         return pyrsl_raise(status, &err);
     }
+    self->stats = rsl_runtime_stats(self->rt);
     self->spin_ns = config.spin_ns;
     pyrsl_loop_find_clock(self);
     atomic_store(&self->closed, false);
@@ -437,6 +438,7 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_accept_loop_methods,
         pyrsl_dns_loop_methods,
         pyrsl_loop_info_methods,
+        pyrsl_loop_stats_methods,
         pyrsl_loop_task_methods,
         pyrsl_loop_executor_methods,
         pyrsl_pipe_loop_methods,

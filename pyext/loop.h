@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include <rsl/runtime.h>
+#include <rsl/stats.h>
 
 #include "contexts.h"
 #include "pycompat.h"
@@ -46,6 +47,7 @@ typedef struct LoopObject {
     PyObject_HEAD
     module_state *st;    /* [K] */
     rsl_runtime *rt;     /* [K] NULL before __init__ and after dealloc began */
+    rsl_stats *stats;    /* [K] of `rt`, as long as it is */
     rsl_sink sink;       /* [K] pushes to `ready` */
     pyrsl_ready ready;   /* [L] */
     pyrsl_timers timers; /* [L] */
@@ -81,8 +83,6 @@ typedef struct LoopObject {
     double foreign_now;        /* [L] its answer before this turn's wait */
     int64_t spin_ns;           /* [K] RSLOOP_C_SPIN_US */
     struct WatchdogObject *watchdog; /* [L] or NULL */
-    uint64_t turns;                  /* [L] stats */
-    uint64_t callbacks;              /* [L] */
 } LoopObject;
 
 extern PyType_Spec pyrsl_loop_spec;
@@ -117,6 +117,25 @@ extern PyGetSetDef pyrsl_loop_getset[];
 /* loop_info.c */
 PyObject *pyrsl_probe(PyObject *module, PyObject *ignored);
 extern PyMethodDef pyrsl_loop_info_methods[];
+
+/* loop_stats.c */
+PyObject *pyrsl_stats_total(PyObject *module, PyObject *ignored);
+/* What the loop's slow_callback_duration is from now on, or NULL: unset. */
+void pyrsl_loop_set_slow_duration(LoopObject *self, PyObject *value);
+extern PyMethodDef pyrsl_loop_stats_methods[];
+
+/* A turn begins with so many entries of the ready queue. */
+static inline void
+pyrsl_loop_note_turn(LoopObject *self, size_t count)
+{
+    rsl_stats *stats = self->stats;
+    rsl_stat_add(stats, RSL_STAT_TURNS, 1);
+    rsl_stat_set(stats, RSL_STAT_READY, count);
+    if (count > rsl_stat_get(stats, RSL_STAT_READY_PEAK)) {
+        rsl_stat_set(stats, RSL_STAT_READY_PEAK, count);
+    }
+    rsl_stat_set(stats, RSL_STAT_TIMERS, pyrsl_timers_count(&self->timers));
+}
 
 /* loop_schedule.c */
 /* Append callback(*args) to the ready queue in a copy of the current context

@@ -31,6 +31,8 @@ pyrsl_loop_setattro(PyObject *object, PyObject *name, PyObject *value)
     /* Names of attributes are interned. */
     if (name == self->st->str_time) {
         pyrsl_loop_find_clock(self);
+    } else if (name == self->st->str_slow_callback_duration) {
+        pyrsl_loop_set_slow_duration(self, value);
     }
     return 0;
 }

@@ -38,8 +38,9 @@ loop_runtime_info(LoopObject *self, PyObject *Py_UNUSED(ignored))
     PyObject *own = Py_BuildValue(
         "{s:n, s:n, s:K, s:K}", "ready", (Py_ssize_t)self->ready.count,
         "timers", (Py_ssize_t)pyrsl_timers_count(&self->timers), "turns",
-        (unsigned long long)self->turns, "callbacks",
-        (unsigned long long)self->callbacks);
+        (unsigned long long)rsl_stat_get(self->stats, RSL_STAT_TURNS),
+        "callbacks",
+        (unsigned long long)rsl_stat_get(self->stats, RSL_STAT_CALLBACKS));
     if (own == NULL || PyDict_Update(dict, own) < 0) {
         Py_CLEAR(dict);
     }

@@ -266,7 +266,7 @@ loop_run_call(LoopObject *self, PyObject *handle)
 static int
 loop_run_queued(LoopObject *self, PyObject *handle)
 {
-    self->callbacks++;
+    rsl_stat_add(self->stats, RSL_STAT_CALLBACKS, 1);
     if (!self->debug && pyrsl_handle_is_ours(self->st, handle)
         && pyrsl_handle_is_alone(handle)) {
         return pyrsl_handle_run_alone(self, handle);
@@ -369,6 +369,7 @@ loop_run_ready(LoopObject *self)
 {
     size_t count = self->ready.count;
     bool observed = self->watchdog != NULL;
+    pyrsl_loop_note_turn(self, count);
     while (count-- > 0 && self->ready.count > 0) {
         rsl_event event = pyrsl_ready_take(&self->ready);
         if ((observed ? pyrsl_loop_run_observed(self, event)
@@ -399,7 +400,6 @@ pyrsl_loop_turn(LoopObject *self)
     }
     int status = loop_run_ready(self);
     pyrsl_contexts_leave(&self->contexts);
-    self->turns++;
     /* Also after an exception: what was written before it must leave. */
     if (!rsl_runtime_is_forked(self->rt)) {
         rsl_runtime_flush_turn(self->rt, &self->sink, self->ready.count > 0);

@@ -167,8 +167,7 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_fast_types(module, st) < 0
         || pyrsl_clients_type(module, st) < 0
         || pyrsl_work_types(module, st) < 0
-        || pyrsl_native_types(module, st) < 0
-        || pyrsl_tls_types(module, st) < 0
+        || pyrsl_native_types(module, st) < 0 || pyrsl_tls_types(module, st) < 0
         || pyrsl_watchdog_type(module, st) < 0) {
         return -1;
     }
@@ -295,6 +294,10 @@ build_info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
                          "backends", "io_uring", "epoll");
 }
 
+PyDoc_STRVAR(stats_total_doc,
+"stats_total($module, /)\n--\n\n"
+"Sums of Loop.stats() over all loops that this process has or had.");
+
 PyDoc_STRVAR(probe_doc,
 "probe($module, /)\n--\n\n"
 "Which backend a new loop would use, and why, as a dict.");
@@ -302,6 +305,7 @@ PyDoc_STRVAR(probe_doc,
 static PyMethodDef module_methods[] = {
     {"build_info", build_info, METH_NOARGS, build_info_doc},
     {"probe", pyrsl_probe, METH_NOARGS, probe_doc},
+    {"stats_total", pyrsl_stats_total, METH_NOARGS, stats_total_doc},
     {NULL, NULL, 0, NULL},
 };
 

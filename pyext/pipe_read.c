@@ -50,6 +50,7 @@ read_some(PipeTransport *self, PyObject **out)
         return code;
     }
     size_t filled = (size_t)size;
+    rsl_stats_read(self->loop->stats, filled);
     self->read_hint = filled <= PIPE_COPY_MAX ? 0 : filled;
     if (data == NULL) {
         data = PyBytes_FromStringAndSize((const char *)scratch, size);

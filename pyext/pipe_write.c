@@ -100,6 +100,9 @@ write_data(PipeTransport *self, PyObject *data)
     }
     Py_ssize_t taken = direct ? write_some(self->fd, &view) : 0;
     int status = 0;
+    if (taken > 0 && self->loop != NULL) {
+        rsl_stats_wrote(self->loop->stats, (uint64_t)taken);
+    }
     if (taken < 0) {
         status = write_failed(self);
     } else if (taken < view.len) {
@@ -199,7 +202,11 @@ pipe_write_ready(PipeTransport *self, PyObject *Py_UNUSED(ignored))
         Py_RETURN_NONE;
     }
     while (self->queue.bytes > 0) {
+        size_t before = self->queue.bytes;
         int all = pyrsl_pipe_queue_write(&self->queue, self->fd);
+        if (self->queue.bytes < before) {
+            rsl_stats_wrote(self->loop->stats, before - self->queue.bytes);
+        }
         if (all < 0) {
             return flush_failed(self) < 0 ? NULL : Py_NewRef(Py_None);
         }

@@ -145,6 +145,11 @@ sock_wait(const sock_try *self, unsigned bit)
 PyObject *
 pyrsl_sock_failed(const sock_try *self, unsigned bit, rsl_status status)
 {
+    if (bit == RSL_WATCH_READ) {
+        rsl_stats_read_nothing(self->loop->stats);
+    } else {
+        rsl_stats_wrote_nothing(self->loop->stats);
+    }
     return status == RSL_AGAIN ? sock_wait(self, bit)
                                : pyrsl_raise(status, &self->err);
 }

@@ -47,12 +47,15 @@ static rsl_status
 receive(sock_try *self, void *buf, size_t cap, size_t *out,
         rsl_fd_datagram *from)
 {
+    rsl_status status;
     if (from == NULL) {
-        return rsl_fd_recv(self->fd, buf, cap, out, &self->err);
+        status = rsl_fd_recv(self->fd, buf, cap, out, &self->err);
+    } else {
+        status = rsl_fd_recvfrom(self->fd, buf, cap, from, &self->err);
     }
-    rsl_status status = rsl_fd_recvfrom(self->fd, buf, cap, from, &self->err);
     if (status == RSL_OK) {
-        *out = from->size;
+        *out = from == NULL ? *out : from->size;
+        rsl_stats_read(self->loop->stats, *out);
     }
     return status;
 }
@@ -179,8 +182,7 @@ loop_recv_into_now(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
     size_t got = 0;
     rsl_status status = RSL_OK;
     if (view.len > 0) { /* as socket.recv_into() */
-        status =
-            rsl_fd_recv(now.fd, view.buf, (size_t)view.len, &got, &now.err);
+        status = receive(&now, view.buf, (size_t)view.len, &got, NULL);
     }
     PyBuffer_Release(&view);
     return status == RSL_OK ? PyLong_FromSize_t(got)
@@ -214,8 +216,9 @@ loop_recvfrom_into_now(LoopObject *self, PyObject *const *args,
         return pyrsl_sock_foreign();
     }
     rsl_fd_datagram from;
-    rsl_status status = rsl_fd_recvfrom(
-        now.fd, view.buf, (size_t)(cap == 0 ? view.len : cap), &from, &now.err);
+    size_t got;
+    rsl_status status = receive(
+        &now, view.buf, (size_t)(cap == 0 ? view.len : cap), &got, &from);
     PyBuffer_Release(&view);
     if (status != RSL_OK) {
         return pyrsl_sock_failed(&now, RSL_WATCH_READ, status);

@@ -51,6 +51,7 @@ loop_send_now(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
     if (status != RSL_OK) {
         return pyrsl_sock_failed(&now, RSL_WATCH_WRITE, status);
     }
+    rsl_stats_wrote(now.loop->stats, sent);
     if (sent == len) {
         Py_RETURN_NONE;
     }

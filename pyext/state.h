@@ -78,6 +78,8 @@
     X(socket, "socket")                                 \
     X(sockname, "sockname")                             \
     X(peername, "peername")                             \
+    X(bytes_read, "bytes_read")                         \
+    X(bytes_written, "bytes_written")                   \
     X(family, "family")                                 \
     X(type, "type")                                     \
     X(proto, "proto")                                   \
@@ -142,10 +144,10 @@ typedef struct module_state {
     PyObject *AsyncioHandle;    /* asyncio.Handle */
     PyObject *AsyncioTimerHandle;
     PyObject *sendfile_native, *sendfile_fallback; /* asyncio's modes */
-    PyObject *FlowControlMixin; /* asyncio.transports' own */
-    PyObject *ReadTransport;    /* asyncio.ReadTransport */
-    PyObject *BaseTransport;    /* asyncio.BaseTransport */
-    PyObject *get_extra_info;   /* its method, as it was at import */
+    PyObject *FlowControlMixin;                    /* asyncio.transports' own */
+    PyObject *ReadTransport;                       /* asyncio.ReadTransport */
+    PyObject *BaseTransport;                       /* asyncio.BaseTransport */
+    PyObject *get_extra_info; /* its method, as it was at import */
     PyObject *AsyncioDatagramTransport;
     PyObject *Server;          /* asyncio.Server */
     PyObject *server_attach;   /* its _attach(), as it was at import */

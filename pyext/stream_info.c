@@ -182,6 +182,28 @@ info_make(StreamTransport *self, PyObject *name)
     return NULL;
 }
 
+/* Figures, which are never remembered: 1 when `name` is one, -1 on error. *out
+ * is NULL once the connection is closed. */
+static int
+info_count(StreamTransport *self, PyObject *name, PyObject **out)
+{
+    bool is_read = info_is(name, self->st->str_bytes_read) == 1;
+    if (!is_read && info_is(name, self->st->str_bytes_written) != 1) {
+        return 0;
+    }
+    if (pyrsl_loop_check_thread(self->loop) < 0) {
+        return -1;
+    }
+    *out = NULL;
+    if (self->conn == NULL) {
+        return 1;
+    }
+    *out = PyLong_FromUnsignedLongLong(
+        is_read ? rsl_conn_bytes_read(self->conn)
+                : rsl_conn_bytes_written(self->conn));
+    return *out == NULL ? -1 : 1;
+}
+
 /* A new reference; NULL without an exception for an unknown name. */
 static PyObject *
 info_get(StreamTransport *self, PyObject *name)
@@ -193,6 +215,9 @@ info_get(StreamTransport *self, PyObject *name)
     PyObject *value = PyDict_GetItemWithError(extra, name);
     if (value != NULL || PyErr_Occurred()) {
         return Py_XNewRef(value);
+    }
+    if (info_count(self, name, &value) != 0) {
+        return value;
     }
     value = info_make(self, name);
     if (value == NULL && self->tls != NULL) {
@@ -232,7 +257,8 @@ info_replacement(StreamTransport *self)
 
 PyDoc_STRVAR(stream_get_extra_info_doc,
 "get_extra_info($self, /, name, default=None)\n--\n\n"
-"Return 'socket', 'sockname', 'peername' or what else was noted.");
+"Return 'socket', 'sockname', 'peername' or what else was noted; of an open\n"
+"connection 'bytes_read' and 'bytes_written' as well.");
 
 static const char *const extra_names[] = {"name", "default", NULL};
 static const pyrsl_params extra_params = {"get_extra_info", extra_names, 2, 1};

@@ -15,6 +15,7 @@ from ._loop import Loop
 from ._native import get_cmake_dir, get_include
 from ._policy import EventLoopPolicy, install, uninstall
 from ._run import new_event_loop, run
+from ._stats import reset_transport_stats, transport_stats
 from ._streams import (
     StreamReader,
     StreamReaderProtocol,
@@ -58,9 +59,11 @@ __all__ = (
     "new_event_loop",
     "open_connection",
     "open_unix_connection",
+    "reset_transport_stats",
     "run",
     "runtime_info",
     "start_server",
     "start_unix_server",
+    "transport_stats",
     "uninstall",
 )

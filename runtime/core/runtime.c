@@ -13,6 +13,7 @@
 #include "core/runtime_impl.h"
 #include "core/thread.h"
 #include "net/conn_impl.h"
+#include "sight/registry.h"
 
 static void
 runtime_init(rsl_runtime *rt, const rsl_config *config)
@@ -36,7 +37,9 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
     atomic_init(&rt->sticky, false);
     atomic_init(&rt->stolen_bytes_queued, 0);
     atomic_init(&rt->runtime_tid, 0);
-    atomic_init(&rt->polls, 0);
+    atomic_init(&rt->syscalls_runtime, 0);
+    atomic_init(&rt->stats.slow_turn_ns, RSL_SLOW_TURN_NS);
+    rt->lag.window = 1;
     atomic_init(&rt->takeovers, 0);
     atomic_init(&rt->stolen_bytes, 0);
 }
@@ -67,6 +70,7 @@ rsl_runtime_new_on(const rsl_config *config, rsl_backend_open_fn open_backend,
     }
     rt->backend_name = rt->backend->ops->name;
     rt->ring_features = rsl_uring_features(rt->backend);
+    rsl_registry_add(rt);
     *out = rt;
     return RSL_OK;
 
@@ -168,6 +172,7 @@ void
 rsl_runtime_free(rsl_runtime *rt)
 {
     rsl_runtime_close(rt);
+    rsl_registry_remove(rt);
     rsl_mailbox_fini(&rt->mailbox);
     rsl_id_table_fini(&rt->listeners);
     rsl_id_table_fini(&rt->dgrams);
@@ -218,6 +223,8 @@ rsl_runtime_enter(rsl_runtime *rt, rsl_err *err)
         return status;
     }
     rt->in_run = true;
+    rsl_stat_set(&rt->stats, RSL_STAT_RUNNING, 1);
+    rsl_lag_wake(rt, rsl_clock_now_ns());
     if (rt->thread != NULL) {
         rsl_thread_allow(rt->thread);
         if (rt->takeover == RSL_TAKEOVER_ALWAYS) {
@@ -247,6 +254,8 @@ rsl_runtime_leave(rsl_runtime *rt)
     rt->backend->ops->detach(rt->backend);
     runtime_give_token(rt);
     atomic_store(&rt->busy_since_ns, 0);
+    rsl_lag_rest(rt, rsl_clock_now_ns());
+    rsl_stat_set(&rt->stats, RSL_STAT_RUNNING, 0);
     rt->in_run = false;
 }
 
@@ -259,7 +268,7 @@ rsl_runtime_info(const rsl_runtime *rt, rsl_info *out)
         .reason_errno = rt->reason_errno,
         .ring_features = rt->ring_features,
         .runtime_tid = atomic_load(&rt->runtime_tid),
-        .polls = atomic_load(&rt->polls),
+        .polls = rsl_stat_get(&rt->stats, RSL_STAT_POLLS),
         .takeovers = atomic_load(&rt->takeovers),
         .stolen_bytes = atomic_load(&rt->stolen_bytes),
         .conns = atomic_load(&rt->conns.count),

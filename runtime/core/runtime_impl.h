@@ -18,6 +18,7 @@
 #include "base/id_table.h"
 #include "base/list.h"
 #include "core/job.h"
+#include "core/lag.h"
 #include "core/rwatch.h"
 #include "core/spin.h"
 #include "core/token.h"
@@ -76,9 +77,13 @@ struct rsl_runtime {
     uint64_t kicks;                    /* [L] how often it was asked */
     int64_t last_kick_ns; /* [L] when the runtime thread was last asked */
 
-    atomic_uint_fast64_t polls;        /* [A] stats */
-    atomic_uint_fast64_t takeovers;    /* [A] */
+    rsl_stats stats;                   /* [L] writes, [A] reads */
+    rsl_lag lag;                       /* [L] */
+    uint64_t number;                   /* [K] in this process */
+    rsl_list registry_link;            /* sight/registry.c's */
+    atomic_uint_fast64_t takeovers;    /* [A] the runtime thread's figures */
     atomic_uint_fast64_t stolen_bytes; /* [A] */
+    atomic_uint_fast64_t syscalls_runtime; /* [A] */
 };
 
 typedef rsl_status (*rsl_backend_open_fn)(rsl_runtime *rt,

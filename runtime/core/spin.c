@@ -49,11 +49,11 @@ spin_only_listens(rsl_spin *spin)
 }
 
 bool
-rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns)
+rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns, int64_t *now_ns)
 {
     rsl_spin *spin = &rt->spin;
     bool only_listens = spin_only_listens(spin), found;
-    int64_t limit_ns = spin->looks.limit_ns, start_ns, spent_ns;
+    int64_t limit_ns = spin->looks.limit_ns, start_ns = *now_ns, spent_ns;
 
     spin_take_census(spin);
     if (!rsl_looks_pay(&spin->looks) || spin->crowded || only_listens) {
@@ -65,28 +65,12 @@ rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns)
     if (timeout_ns > 0 && timeout_ns < limit_ns) {
         limit_ns = timeout_ns;
     }
-    start_ns = rsl_clock_now_ns();
     do {
         spin_relax();
         found = spin_look(rt);
-        spent_ns = rsl_clock_now_ns() - start_ns;
+        *now_ns = rsl_clock_now_ns();
+        spent_ns = *now_ns - start_ns;
     } while (!found && spent_ns < limit_ns);
     rsl_looks_looked(&spin->looks, found, spent_ns);
     return found;
-}
-
-void
-rsl_spin_sleeps(rsl_spin *spin)
-{
-    if (spin->looks.limit_ns != 0) {
-        spin->slept_ns = rsl_clock_now_ns();
-    }
-}
-
-void
-rsl_spin_woke(rsl_spin *spin)
-{
-    if (spin->looks.limit_ns != 0) {
-        rsl_looks_slept(&spin->looks, rsl_clock_now_ns() - spin->slept_ns);
-    }
 }

@@ -21,7 +21,6 @@ typedef struct rsl_runtime rsl_runtime;
 
 typedef struct rsl_spin {
     rsl_looks looks;  /* [L] */
-    int64_t slept_ns; /* [L] when the last sleep began */
     uint64_t sources; /* [L] who was heard of lately, a bit for each */
     unsigned waits;   /* [L] since `sources` was looked at */
     bool crowded;     /* [L] there were many */
@@ -45,11 +44,7 @@ rsl_spin_speak(rsl_spin *spin)
 }
 
 /* Look whether a wait of `timeout_ns` would end at once, for a moment if that
- * is worth it. */
-bool rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns);
-
-/* Around each sleep. */
-void rsl_spin_sleeps(rsl_spin *spin);
-void rsl_spin_woke(rsl_spin *spin);
+ * is worth it. *now_ns is the time before, then that afterwards. */
+bool rsl_spin_finds(rsl_runtime *rt, int64_t timeout_ns, int64_t *now_ns);
 
 #endif

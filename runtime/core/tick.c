@@ -59,6 +59,7 @@ rsl_tick(rsl_runtime *rt, bool always)
     if (!rsl_token_try_take(&rt->token, RSL_TOKEN_RUNTIME)) {
         return 0;
     }
+    atomic_fetch_add(&rt->syscalls_runtime, 1); /* its look for what to read */
     taken = rt->backend->ops->steal(rt->backend, RSL_STEAL_BUDGET, &sink.base);
     rsl_token_release(&rt->token, RSL_TOKEN_RUNTIME);
     /* If the loop thread fell asleep while it could not have the token, then

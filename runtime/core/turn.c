@@ -37,6 +37,8 @@ turn_deliver_data(rsl_runtime *rt, rsl_event event, rsl_sink *sink)
     }
     atomic_fetch_sub(&conn->stolen_bytes, chunk->len);
     conn->chain_bytes += chunk->len;
+    rsl_conn_count_read(conn, &rt->stats, chunk->len);
+    rsl_stat_add(&rt->stats, RSL_STAT_READS_HANDED, 1);
     if (conn->chain_drain == rt->drains
         && conn->chain_bytes <= RSL_CHAIN_BYTES_MAX) {
         conn->chain_tail->next = chunk; /* its event is not looked at yet */
@@ -98,6 +100,9 @@ rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
         turn_deliver(rt, msg, sink);
         msg = next;
     }
+    if (rt->drained > 0) {
+        rsl_stat_add(&rt->stats, RSL_STAT_HANDOVERS, rt->drained);
+    }
 }
 
 /* While the runtime thread steals and this one has something to run, polling
@@ -158,9 +163,19 @@ turn_park(rsl_runtime *rt)
     return false;
 }
 
+/* One turn after the other without a sleep. */
+static inline void
+turn_goes_on(rsl_runtime *rt)
+{
+    if (++rt->lag.turns >= rt->lag.window) {
+        rsl_lag_look(rt);
+    }
+}
+
 rsl_status
 rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
 {
+    int64_t now_ns = 0;
     rsl_status status;
     bool parked;
 
@@ -168,24 +183,28 @@ rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
     if (!rsl_list_is_empty(&rt->dirty)) {
         timeout_ns = 0; /* output is still to be sent */
     }
-    if (timeout_ns != 0) {
-        atomic_store(&rt->busy_since_ns, 0);
-    }
-    parked =
-        timeout_ns != 0 && !rsl_spin_finds(rt, timeout_ns) && turn_park(rt);
-    if (parked) {
-        rsl_spin_sleeps(&rt->spin);
+    if (timeout_ns == 0) {
+        turn_goes_on(rt);
     } else {
-        timeout_ns = 0;
+        atomic_store(&rt->busy_since_ns, 0);
+        now_ns = rsl_clock_now_ns();
+        rsl_lag_rest(rt, now_ns);
     }
-    status = rt->backend->ops->wait(rt->backend, timeout_ns, err);
+    parked = timeout_ns != 0 && !rsl_spin_finds(rt, timeout_ns, &now_ns)
+             && turn_park(rt);
+    status = rt->backend->ops->wait(rt->backend, parked ? timeout_ns : 0, err);
     if (parked) {
-        rsl_spin_woke(&rt->spin);
+        int64_t slept_ns = rsl_clock_now_ns() - now_ns;
+
+        rsl_looks_slept(&rt->spin.looks, slept_ns);
         rsl_mailbox_unpark(&rt->mailbox);
+        rsl_stat_add(&rt->stats, RSL_STAT_SLEEPS, 1);
+        now_ns += slept_ns;
     }
-    atomic_store_explicit(
-        &rt->polls, atomic_load_explicit(&rt->polls, memory_order_relaxed) + 1,
-        memory_order_relaxed);
+    if (timeout_ns != 0) {
+        rsl_lag_wake(rt, now_ns);
+    }
+    rsl_stat_add(&rt->stats, RSL_STAT_POLLS, 1);
     return status;
 }
 
@@ -227,12 +246,15 @@ rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
 
     assert(!rt->has_token);
     if (timeout_ns == 0 || !rsl_list_is_empty(&rt->dirty)) {
+        turn_goes_on(rt);
         return RSL_OK;
     }
+    rsl_lag_rest(rt, rsl_clock_now_ns());
     /* Counts of earlier wakes. After the announcement this would swallow the
      * wake that is meant for this sleep. EAGAIN: there were none. */
     (void)!read(wake.fd, &count, sizeof count);
     if (!turn_park(rt)) {
+        rsl_lag_wake(rt, rsl_clock_now_ns());
         return RSL_OK;
     }
     atomic_store(&rt->busy_since_ns, 0);
@@ -243,6 +265,8 @@ rsl_runtime_sleep(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
         status = RSL_OS;
     }
     rsl_mailbox_unpark(&rt->mailbox);
+    rsl_stat_add(&rt->stats, RSL_STAT_SLEEPS, 1);
+    rsl_lag_wake(rt, rsl_clock_now_ns());
     return status;
 }
 

@@ -134,10 +134,9 @@ epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     bool has_kept = backend->stealer.once_count > 0;
     int count;
 
-    if (backend->ready_count > 0) {
-        return RSL_OK; /* found by epoll_peek() */
-    }
-    if (timeout_ns == 0 && epoll_may_skip(backend)) {
+    if (backend->ready_count > 0 /* found by epoll_peek() */
+        || (timeout_ns == 0 && epoll_may_skip(backend))) {
+        rsl_stat_add(&base->rt->stats, RSL_STAT_POLLS_SKIPPED, 1);
         return RSL_OK;
     }
     count = epoll_wait_ns(backend, has_kept ? 0 : timeout_ns);
@@ -160,6 +159,7 @@ epoll_peek(rsl_backend *base)
     if (backend->stealer.once_count > 0) {
         return true;
     }
+    rsl_stat_add(&base->rt->stats, RSL_STAT_POLLS_MORE, 1);
     count = epoll_wait_ms(backend, 0);
     if (count <= 0) { /* an error is for the wait to meet */
         return false;

@@ -220,6 +220,7 @@ steal_once(rsl_stealer *stealer, rsl_conn *conn, size_t *taken, rsl_sink *sink)
     }
     status = rsl_sock_recv(NULL, conn, rsl_chunk_room(stealer->spare),
                            STEAL_SIZE, &got, &err);
+    atomic_fetch_add(&conn->rt->syscalls_runtime, 1);
     if (status == RSL_EOF || status == RSL_OS) {
         steal_end(conn, status, &err, sink);
     }

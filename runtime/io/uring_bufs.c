@@ -84,6 +84,7 @@ uring_bufs_take(uring_backend *backend, unsigned number)
 
     assert(number < URING_BUFS && !bufs->lent[number]);
     bufs->lent[number] = true;
+    rsl_stat_add(&backend->base.rt->stats, RSL_STAT_BUFFERS_LENT, 1);
     bufs->in_kernel--;
 }
 
@@ -109,6 +110,7 @@ uring_buffer_return(rsl_backend *base, uint32_t number)
 
     assert(number < URING_BUFS && bufs->lent[number]);
     bufs->lent[number] = false;
+    rsl_stat_add(&base->rt->stats, RSL_STAT_BUFFERS_LENT, (uint64_t)-1);
     if (bufs->ring != NULL) {
         bufs_add(bufs, number);
     }

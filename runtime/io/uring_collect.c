@@ -40,6 +40,8 @@ collector_flush(collector *self)
         uring_want_conn(self->backend, self->conn);
     }
     self->conn->queued_events++;
+    rsl_conn_count_read(self->conn, &self->conn->rt->stats, self->bytes);
+    rsl_stat_add(&self->conn->rt->stats, RSL_STAT_READS_RING, 1);
     rsl_spin_hear(&self->backend->base.rt->spin, self->conn->id);
     self->sink->emit(self->sink,
                      (rsl_event){.tag = rsl_tag(RSL_EV_DATA, self->conn->id),
@@ -75,6 +77,8 @@ collector_end_read(collector *self, rsl_conn *conn, int result)
         }
         return;
     case -ENOBUFS: /* armed again when some have come back */
+        rsl_stat_add(&conn->rt->stats, RSL_STAT_BUFFERS_STARVED, 1);
+        return;
     case -ECANCELED:
     case -EAGAIN:
     case -EINTR:

@@ -60,6 +60,7 @@ uring_submit(uring_backend *backend)
     int result = 0;
 
     if (count > 0) {
+        rsl_stat_add(&backend->base.rt->stats, RSL_STAT_POLLS_MORE, 1);
         result =
             io_uring_enter((unsigned)backend->ring.ring_fd, count, 0, 0, NULL);
     }
@@ -78,6 +79,7 @@ uring_enter(uring_backend *backend, unsigned more, int64_t timeout_ns)
     unsigned submit = uring_publish(backend), wait = 0;
     int result;
 
+    rsl_stat_add(&backend->base.rt->stats, RSL_STAT_POLLS_MORE, 1);
     if (timeout_ns != 0) {
         flags |= IORING_ENTER_EXT_ARG;
         wait = io_uring_cq_ready(&backend->ring) + more;
@@ -214,6 +216,8 @@ uring_wait(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     uring_backend *backend = uring_of(base);
     rsl_status status;
 
+    /* Each uring_enter() counts by itself. */
+    rsl_stat_add(&base->rt->stats, RSL_STAT_POLLS_SKIPPED, 1);
     uring_fill_steal_set(backend);
     /* What an older ring has completed is collected before anything is armed
      * on this one: it would be taken for the end of what is armed here, which

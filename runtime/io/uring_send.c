@@ -89,6 +89,7 @@ uring_sent(uring_backend *backend, unsigned index, int result)
         status = RSL_OS;
         code = -result;
     }
+    rsl_stat_add(&conn->rt->stats, RSL_STAT_WRITES_RING, 1);
     rsl_conn_sent(conn, status, sent, code);
 }
 

@@ -71,6 +71,8 @@ rsl_conn_open(rsl_runtime *rt, int fd, bool borrowed, void *owner,
     conn->borrowed = borrowed;
     atomic_init(&conn->state, RSL_CONN_IDLE);
     atomic_init(&conn->stolen_bytes, 0);
+    atomic_init(&conn->bytes_read, 0);
+    atomic_init(&conn->bytes_written, 0);
     rsl_list_init(&conn->io_link);
     rsl_list_init(&conn->queue_link);
     status = rsl_id_table_add(&rt->conns, conn, &conn->id);
@@ -81,6 +83,7 @@ rsl_conn_open(rsl_runtime *rt, int fd, bool borrowed, void *owner,
     if (status != RSL_OK) {
         goto fail_id;
     }
+    rsl_stat_add(&rt->stats, RSL_STAT_CONNECTIONS_OPENED, 1);
     *out = conn;
     return RSL_OK;
 
@@ -101,6 +104,18 @@ int
 rsl_conn_fd(const rsl_conn *conn)
 {
     return conn->fd;
+}
+
+uint64_t
+rsl_conn_bytes_read(const rsl_conn *conn)
+{
+    return atomic_load_explicit(&conn->bytes_read, memory_order_relaxed);
+}
+
+uint64_t
+rsl_conn_bytes_written(const rsl_conn *conn)
+{
+    return atomic_load_explicit(&conn->bytes_written, memory_order_relaxed);
 }
 
 void *

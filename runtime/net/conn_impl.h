@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include <rsl/conn.h>
+#include <rsl/stats.h>
 
 #include "base/list.h"
 
@@ -70,6 +71,9 @@ struct rsl_conn {
 
     uint32_t queued_events; /* [L] DATA events emitted and not yet received */
 
+    /* [L] writes, [A] reads */
+    atomic_uint_fast64_t bytes_read, bytes_written;
+
     /* Output queue: a ring that grows. [L] */
     uint32_t write_head, write_count, write_cap;
     rsl_write *writes;
@@ -80,6 +84,14 @@ struct rsl_conn {
                               * waits neither for WRITABLE nor for a batch;
                               * while CLOSING, in rt->closing */
 };
+
+/* [L] So much was received, by whomever. */
+static inline void
+rsl_conn_count_read(rsl_conn *conn, rsl_stats *stats, size_t bytes)
+{
+    rsl_count_add(&conn->bytes_read, bytes);
+    rsl_stats_read(stats, bytes);
+}
 
 /* Move between two states: true when the state was `from`. Both threads try,
  * and the first wins: a stream ends once. */

@@ -134,6 +134,11 @@ conn_recv_locked(rsl_conn *conn, void *buf, size_t cap, size_t *out,
         return RSL_BUSY;
     }
     status = backend->ops->recv(backend, conn, buf, cap, out, err);
+    if (status == RSL_OK) {
+        rsl_conn_count_read(conn, &conn->rt->stats, *out);
+        return RSL_OK;
+    }
+    rsl_stats_read_nothing(&conn->rt->stats);
     if (status == RSL_EOF || status == RSL_OS) {
         (void)rsl_conn_fail_read(conn); /* under the token it is news */
     }

@@ -336,6 +336,7 @@ tls_encrypt(rsl_conn *conn)
         rsl_tls_status answer = rsl_tls_write(tls->engine, iov, count, &taken);
 
         rsl_conn_pop_bytes(conn, taken);
+        rsl_stat_add(&conn->rt->stats, RSL_STAT_BYTES_DROPPED, taken);
         if (answer == RSL_TLS_ERROR || answer == RSL_TLS_EOF) {
             tls_write_failed(conn);
             return;

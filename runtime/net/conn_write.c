@@ -115,7 +115,17 @@ rsl_conn_pop_bytes(rsl_conn *conn, size_t count)
 static void
 conn_consume(rsl_conn *conn, size_t sent)
 {
+    rsl_stats *stats = &conn->rt->stats;
+
+    if (sent > 0) {
+        rsl_count_add(&conn->bytes_written, sent);
+        rsl_stat_add(stats, RSL_STAT_WRITES, 1);
+        rsl_stat_add(stats, RSL_STAT_BYTES_WRITTEN, sent);
+    } else {
+        rsl_stat_add(stats, RSL_STAT_WRITES_EMPTY, 1);
+    }
     if (conn->tls != NULL) {
+        rsl_stat_add(stats, RSL_STAT_BYTES_UNQUEUED, sent);
         rsl_conn_tls_consume(conn, sent);
     } else {
         rsl_conn_pop_bytes(conn, sent);
@@ -187,6 +197,8 @@ rsl_conn_write(rsl_conn *conn, const void *data, size_t len, void *loan)
     *conn_write_at(conn, conn->write_count - 1) =
         (rsl_write){.data = data, .len = len, .loan = loan};
     conn->backlog_bytes += len;
+    rsl_stat_add(&conn->rt->stats, RSL_STAT_WRITES_STAGED, 1);
+    rsl_stat_add(&conn->rt->stats, RSL_STAT_BYTES_QUEUED, len);
     rsl_conn_want_send(conn);
     return RSL_OK;
 }
@@ -266,8 +278,10 @@ conn_send_some(rsl_conn *conn, rsl_err *err)
         return RSL_BUSY;
     }
     rsl_spin_speak(&conn->rt->spin);
+    rsl_stat_add(&conn->rt->stats, RSL_STAT_WRITES_DIRECT, 1);
     status = backend->ops->send(backend, conn, iov, count, &sent, err);
     if (status != RSL_OK) {
+        rsl_stat_add(&conn->rt->stats, RSL_STAT_WRITES_EMPTY, 1);
         return status;
     }
     conn_consume(conn, sent);
@@ -336,6 +350,7 @@ rsl_conn_discard_writes(rsl_conn *conn)
     if (conn->in_batch && !rsl_runtime_is_forked(rt)) {
         rt->backend->ops->settle(rt->backend);
     }
+    rsl_stat_add(&rt->stats, RSL_STAT_BYTES_DROPPED, conn->backlog_bytes);
     conn->backlog_bytes = 0;
     while (conn->write_count > 0) {
         conn_pop_write(conn);

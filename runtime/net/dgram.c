@@ -75,15 +75,32 @@ rsl_dgram_want(rsl_dgram *dgram, unsigned mask, rsl_err *err)
 rsl_status
 rsl_dgram_recv(rsl_dgram *dgram, rsl_datagram *message, rsl_err *err)
 {
-    return rsl_sock_recvfrom(dgram->fd, message, err);
+    rsl_stats *stats = &dgram->rt->stats;
+    rsl_status status = rsl_sock_recvfrom(dgram->fd, message, err);
+
+    if (status == RSL_OK) {
+        rsl_stats_read(stats, message->len);
+    } else {
+        rsl_stats_read_nothing(stats);
+    }
+    return status;
 }
 
 rsl_status
 rsl_dgram_send(rsl_dgram *dgram, const void *data, size_t len,
                const rsl_addr *to, rsl_err *err)
 {
+    rsl_stats *stats = &dgram->rt->stats;
+    rsl_status status;
+
     rsl_spin_speak(&dgram->rt->spin);
-    return rsl_sock_sendto(dgram->fd, data, len, to, err);
+    status = rsl_sock_sendto(dgram->fd, data, len, to, err);
+    if (status == RSL_OK) {
+        rsl_stats_wrote(stats, len);
+    } else {
+        rsl_stats_wrote_nothing(stats);
+    }
+    return status;
 }
 
 void

@@ -68,11 +68,17 @@ rsl_listener_accept(rsl_listener *listener, int *out, rsl_addr *peer,
                     rsl_err *err)
 {
     rsl_backend *backend = listener->rt->backend;
+    rsl_status status;
 
     if (rsl_runtime_is_forked(listener->rt)) {
         return RSL_FORKED;
     }
-    return backend->ops->accept(backend, listener, out, peer, err);
+    rsl_stat_add(&listener->rt->stats, RSL_STAT_SYSCALLS_ACCEPT, 1);
+    status = backend->ops->accept(backend, listener, out, peer, err);
+    if (status == RSL_OK) {
+        rsl_stat_add(&listener->rt->stats, RSL_STAT_ACCEPTED, 1);
+    }
+    return status;
 }
 
 void

@@ -79,6 +79,11 @@ rsl_conn_write(rsl_conn *conn, const void *data, size_t len, void *loan);
  * `loan`; its old loan comes back. For memory that was lent for one flush. */
 void rsl_conn_relend(rsl_conn *conn, const void *data, void *loan);
 
+/* Bytes that its owner was given or will be, and that the kernel took. Any
+ * thread. */
+uint64_t rsl_conn_bytes_read(const rsl_conn *conn);
+uint64_t rsl_conn_bytes_written(const rsl_conn *conn);
+
 /* Bytes queued and not yet accepted by the kernel. */
 size_t rsl_conn_backlog(const rsl_conn *conn);
 

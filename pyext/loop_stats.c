@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* loop_stats.c - the figures of stats.h as Python objects. */
+#include <math.h>
+
+#include "loop.h"
+
+static int
+stats_put(PyObject *dict, const char *name, PyObject *value)
+{
+    int status = value == NULL ? -1 : PyDict_SetItemString(dict, name, value);
+    Py_XDECREF(value);
+    return status;
+}
+
+static int
+stats_put_values(PyObject *dict, const uint64_t *values)
+{
+    for (int i = 0; i < RSL_STAT_COUNT; i++) {
+        const rsl_stat_info *info = rsl_stat_of((rsl_stat)i);
+        if (info != NULL
+            && stats_put(dict, info->name,
+                         PyLong_FromUnsignedLongLong(values[i]))
+                   < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *
+stats_seconds(int64_t ns)
+{
+    return PyFloat_FromDouble((double)ns / 1e9);
+}
+
+/* {upper bound in seconds: how many} */
+static PyObject *
+stats_buckets(const rsl_stats_taken *taken)
+{
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict != NULL && i < RSL_LAG_BUCKETS; i++) {
+        PyObject *bound = i < RSL_LAG_BUCKETS - 1
+                              ? stats_seconds(rsl_lag_bounds_ns[i])
+                              : PyFloat_FromDouble(INFINITY);
+        PyObject *count = PyLong_FromUnsignedLongLong(taken->lag[i]);
+        if (bound == NULL || count == NULL
+            || PyDict_SetItem(dict, bound, count) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(bound);
+        Py_XDECREF(count);
+    }
+    return dict;
+}
+
+static PyObject *
+stats_lag(const rsl_stats_taken *taken)
+{
+    PyObject *dict = PyDict_New();
+    if (dict == NULL) {
+        return NULL;
+    }
+    if (stats_put(dict, "count", PyLong_FromUnsignedLongLong(taken->lag_count))
+            < 0
+        || stats_put(dict, "sum", stats_seconds(taken->lag_sum_ns)) < 0
+        || stats_put(dict, "max", stats_seconds(taken->lag_max_ns)) < 0
+        || stats_put(dict, "now", stats_seconds(taken->awake_ns)) < 0
+        || stats_put(dict, "buckets", stats_buckets(taken)) < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+PyDoc_STRVAR(loop_stats_doc,
+"stats($self, /)\n--\n\n"
+"Figures of the loop since it was made, as a dict. From any thread.\n\n"
+"Counters and gauges are ints; 'lag' says in seconds how long turns took.");
+
+static PyObject *
+loop_stats(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->rt == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the event loop is not open");
+        return NULL;
+    }
+    rsl_stats_taken taken;
+    rsl_stats_take(self->rt, &taken);
+    PyObject *dict = PyDict_New();
+    if (dict != NULL
+        && (stats_put_values(dict, taken.values) < 0
+            || stats_put(dict, "lag", stats_lag(&taken)) < 0)) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+PyObject *
+pyrsl_stats_total(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    uint64_t values[RSL_STAT_COUNT];
+    rsl_stats_total(values);
+    PyObject *dict = PyDict_New();
+    if (dict != NULL && stats_put_values(dict, values) < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+/* What is no number, or not above 0, is for asyncio's own code to judge. */
+void
+pyrsl_loop_set_slow_duration(LoopObject *self, PyObject *value)
+{
+    double seconds = value == NULL ? -1.0 : PyFloat_AsDouble(value);
+    PyErr_Clear();
+    if (self->stats == NULL) {
+        return;
+    }
+    int64_t slow_ns = RSL_SLOW_TURN_NS;
+    if (seconds > 0) {
+        slow_ns = seconds < 1e9 ? (int64_t)(seconds * 1e9) : INT64_MAX;
+    }
+    atomic_store(&self->stats->slow_turn_ns, slow_ns);
+}
+
+PyMethodDef pyrsl_loop_stats_methods[] = {
+    {"stats", (PyCFunction)(void (*)(void))loop_stats, METH_NOARGS,
+     loop_stats_doc},
+    {NULL, NULL, 0, NULL},
+};
