@@ -7,6 +7,7 @@ import sys
 import time
 
 import _example
+
 import rsloop_c
 
 request = contextvars.ContextVar("request")

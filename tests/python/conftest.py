@@ -331,6 +331,23 @@ def pipe():
         file.close()
 
 
+# --- native code ---
+
+@pytest.fixture(scope="session")
+def probe_folder(tmp_path_factory):
+    """Where native_probe is, which native.py builds."""
+    import native
+    folder = tmp_path_factory.mktemp("native_probe")
+    native.compile_probe(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def probe(probe_folder):
+    import native
+    return native.load(probe_folder, "native_probe")
+
+
 # --- certificates ------------------------------------------------------------
 
 @pytest.fixture(scope="session")
