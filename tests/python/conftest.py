@@ -368,15 +368,23 @@ def certificate(tmp_path_factory):
 @pytest.fixture
 def server_context(certificate):
     import ssl
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    import tls
+    context = tls.new_context(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     return context
 
 
 @pytest.fixture
-def client_context(certificate):
+def client_context(certificate, tls_engine):
     import ssl
-    return ssl.create_default_context(cafile=certificate[0])
+
+    import tls
+    if tls_engine != "mbedtls":
+        return ssl.create_default_context(cafile=certificate[0])
+    context = tls.new_context(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificate[0])
+    return context
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from support import (
     tcp_socket_pair,
     until,
 )
-from tls import needs_shutdown_timeout, tls_pair
+from tls import needs_shutdown_timeout, new_context, tls_pair
 
 pytestmark = [pytest.mark.stream, pytest.mark.tls]
 
@@ -469,7 +469,7 @@ async def test_encrypted_key_is_usable(loop, client_context, certificate,
     subprocess.run(["openssl", "ec", "-aes256", "-in", certificate[1],
                     "-passout", "pass:secret", "-out", encrypted],
                    check=True, stderr=subprocess.DEVNULL)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = new_context(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate[0], encrypted, "secret")
     async with tls_pair(context, client_context, Echo) as (_, client):
         client.transport.write(b"x")

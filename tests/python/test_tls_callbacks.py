@@ -17,6 +17,7 @@ from tls import (
     by_openssl,
     each_version,
     engine_of,
+    new_context,
     of_any_loop,
     path_of,
     peer_by_hand,
@@ -118,8 +119,8 @@ async def test_keylog_is_written(loop, side, version, tmp_path):
                     reason="new in 3.13")
 @each_version
 async def test_pre_shared_keys(loop, version):
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server = new_context(ssl.PROTOCOL_TLS_SERVER)
+    client = new_context(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     for context in (server, client):
         context.minimum_version = context.maximum_version = version

@@ -13,6 +13,7 @@ from support import Echo
 from tls import (
     TLS12,
     each_version,
+    new_context,
     of_any_loop,
     path_of,
     peer_by_hand,
@@ -204,11 +205,11 @@ async def test_ecdh_curve_of_the_server(loop, curve):
     "str", "bytes", "bytearray", "function"])
 @pytest.mark.parametrize("key", ["key-encrypted.key", "key-pkcs8.key"])
 async def test_encrypted_keys(loop, key, password):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = new_context(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(
         os.path.join(HERE, "tls_certs", "good.pem"),
         os.path.join(HERE, "tls_certs", key), password)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client = new_context(ssl.PROTOCOL_TLS_CLIENT)
     client.load_verify_locations(os.path.join(HERE, "tls_certs", "root.pem"))
     async with tls_pair(context, client, server=Echo) as (_, client):
         await talk(client)
@@ -219,7 +220,7 @@ async def test_key_and_chain_in_one_file(loop, tmp_path):
         for name in ("ec.key", "ec.pem"):
             with open(path_of(name), "rb") as file:
                 both.write(file.read())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = new_context(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "both.pem")
     async with tls_pair(context, server=Echo) as (_, client):
         await talk(client)

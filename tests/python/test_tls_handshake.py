@@ -30,6 +30,7 @@ from tls import (
     each_version,
     facts,
     needs_shutdown_timeout,
+    new_context,
     peer_by_hand,
     serving,
     tls_pair,
@@ -382,7 +383,7 @@ DISAGREEMENTS = {
     "no cipher in common": lambda: (
         only_ciphers(serving(), "ECDHE-ECDSA-AES128-GCM-SHA256"),
         only_ciphers(trusting(), "ECDHE-ECDSA-AES256-GCM-SHA384")),
-    "no certificate": lambda: (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+    "no certificate": lambda: (new_context(ssl.PROTOCOL_TLS_SERVER),
                                trusting()),
     "cipher for another key": lambda: (
         only_ciphers(serving("rsa"), "DEFAULT"),

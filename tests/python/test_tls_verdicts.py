@@ -32,7 +32,7 @@ class Case:
         self.level, self.attributes = level, attributes
 
     def server_context(self, version):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = tls.new_context(ssl.PROTOCOL_TLS_SERVER)
         # A server may show what its own rules would refuse.
         context.set_ciphers("DEFAULT@SECLEVEL=0")
         key = self.chain if self.chain in KEYS else "key"
@@ -41,7 +41,7 @@ class Case:
         return tls.with_attributes(context, {"version": version})
 
     def client_context(self):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = tls.new_context(ssl.PROTOCOL_TLS_CLIENT)
         if self.level is not None:
             context.set_ciphers(f"DEFAULT@SECLEVEL={self.level}")
         for name in (*self.ca, *self.crl):

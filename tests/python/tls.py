@@ -30,9 +30,17 @@ def path_of(name):
     return os.path.join(CERTIFICATES, name)
 
 
+def new_context(protocol):
+    """Of the class that the engine under test can serve."""
+    if os.environ.get("RSLOOP_C_TLS") == "mbedtls":
+        import rsloop_c
+        return rsloop_c.SSLContext(protocol)
+    return ssl.SSLContext(protocol)
+
+
 def serving(name="ec", key=None, **attributes):
     """A server's context with the chain of one of tls_certs."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = new_context(ssl.PROTOCOL_TLS_SERVER)
     key = key or ("rsa.key" if name == "rsa" else "ec.key")
     context.load_cert_chain(path_of(f"{name}.pem"), path_of(key))
     return with_attributes(context, attributes)
@@ -40,7 +48,7 @@ def serving(name="ec", key=None, **attributes):
 
 def trusting(ca="ca.pem", **attributes):
     """A client's context that trusts one of tls_certs and nothing else."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = new_context(ssl.PROTOCOL_TLS_CLIENT)
     if ca:
         context.load_verify_locations(path_of(ca))
     return with_attributes(context, attributes)
