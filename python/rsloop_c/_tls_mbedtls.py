@@ -125,11 +125,14 @@ def _make(context: Any, server_side: bool) -> _core.TLSConfig:
     certificate, key, password = _own(material, certificates)
     low, high = _versions(context)
     log = context.keylog_filename
+    check_crl = bool(context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF)
+    if not check_crl:
+        crls = []  # mbedTLS would look at them
     made = _core._tls_mbedtls_config(
         server=server_side,
         check_hostname=context.check_hostname,
         check_common_name=context.hostname_checks_common_name,
-        check_crl=bool(context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF),
+        check_crl=check_crl,
         verify=int(context.verify_mode),
         version_min=low,
         version_max=high,

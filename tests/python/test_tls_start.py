@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import socket
 import ssl
 import sys
 
@@ -204,6 +205,35 @@ async def test_writer_upgrades_again_and_again(loop):
         asyncio.gather(*(client(number) for number in range(20))), PATIENCE)
     server.close()
     await server.wait_closed()
+
+
+@needs_writer
+@pytest.mark.asyncio_is_worse("it loses them or hands them on as plain text: "
+                              "cpython 142352")
+async def test_hello_that_came_with_the_last_plain_bytes(loop):
+    """A client that pipelines STARTTLS and its ClientHello: what the reader
+    has buffered goes into the handshake."""
+    async def serve(reader, writer):
+        assert await reader.readline() == b"STARTTLS\n"
+        await writer.start_tls(serving())
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, LOOPBACK, 0)
+    with socket.create_connection(server.sockets[0].getsockname()) as sock:
+        sock.setblocking(False)
+        peer = Peer(sock, trusting(), False, "localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.ssl.do_handshake()
+        await peer.send(b"STARTTLS\n" + peer.outgoing.read())
+        await peer.handshake()
+        await peer.write(b"secret\n")
+        assert await peer.read(7) == b"SECRET\n"
+    server.close()
+    await server.wait_closed()
+    await settle()
 
 
 # --- TLS in TLS ---
