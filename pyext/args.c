@@ -131,7 +131,8 @@ pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
             PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
             PyObject *value = args[nargs + i];
-            if (PyUnicode_Compare(keyword, context_name) == 0) {
+            if (keyword == context_name
+                || PyUnicode_Compare(keyword, context_name) == 0) {
                 out->context = value == Py_None ? NULL : value;
             } else if (PyErr_Occurred()
                        || args_call_keyword(params, keyword, value, out) < 0) {

@@ -138,6 +138,10 @@ loop_poll(LoopObject *self)
         pyrsl_handle_lists_trim(self);
     }
     rsl_runtime_drain(self->rt, &self->sink);
+    if (self->ready.count > 0 && self->ready.io_count == 0
+        && rsl_runtime_is_quiet(self->rt)) {
+        return PyErr_CheckSignals();
+    }
     if (loop_note_foreign_time(self) < 0) {
         return -1;
     }

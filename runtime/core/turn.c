@@ -120,6 +120,17 @@ turn_leaves_poll(const rsl_runtime *rt)
            && rsl_clock_now_ns() - busy_since_ns < RSL_STICKY_POLL_NS;
 }
 
+bool
+rsl_runtime_is_quiet(const rsl_runtime *rt)
+{
+    const rsl_backend *backend = rt->backend;
+
+    /* A loop thread that was busy says in release that it no longer is. */
+    return rt->drained == 0 && atomic_load(&rt->busy_since_ns) == 0
+           && rsl_list_is_empty(&rt->dirty) && rsl_list_is_empty(&rt->closing)
+           && backend->ops->is_quiet != NULL && backend->ops->is_quiet(backend);
+}
+
 /* Sends that the last flush only prepared would go out with this turn's wait.
  * A turn without the token has none, and rsl_runtime_sleep() may not call
  * hooks, so they go now. */

@@ -41,6 +41,11 @@ typedef struct rsl_backend_ops {
     rsl_status (*wait)(rsl_backend *backend, int64_t timeout_ns, rsl_err *err);
     void (*collect)(rsl_backend *backend, rsl_sink *sink);
 
+    /* Loop thread, no token needed: whether a wait that does not sleep, and
+     * its collect, would do nothing, or nothing that cannot wait for a moment.
+     * NULL in a backend that does not know. */
+    bool (*is_quiet)(const rsl_backend *backend);
+
     /* [T] Without sleeping: whether a wait would not sleep either. Submits
      * what is prepared. */
     bool (*peek)(rsl_backend *backend);

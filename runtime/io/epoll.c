@@ -112,19 +112,23 @@ epoll_wait_ns(epoll_backend *backend, int64_t timeout_ns)
 }
 
 static bool
-epoll_may_skip(epoll_backend *backend)
+epoll_is_quiet(const rsl_backend *base)
 {
-    int64_t now_ns;
+    const epoll_backend *backend = (const epoll_backend *)(const void *)base;
 
-    if (backend->quiet_polls < EPOLL_QUIET_POLLS) {
-        return false;
+    return backend->quiet_polls >= EPOLL_QUIET_POLLS
+           && backend->ready_count == 0
+           && rsl_clock_now_ns() - backend->quiet_poll_ns < EPOLL_QUIET_NS;
+}
+
+static void
+epoll_note_poll(epoll_backend *backend, bool quiet)
+{
+    backend->quiet_polls = quiet ? backend->quiet_polls + 1 : 0;
+    if (backend->quiet_polls >= EPOLL_QUIET_POLLS) {
+        backend->quiet_polls = EPOLL_QUIET_POLLS;
+        backend->quiet_poll_ns = rsl_clock_now_ns();
     }
-    now_ns = rsl_clock_now_ns();
-    if (now_ns - backend->quiet_poll_ns < EPOLL_QUIET_NS) {
-        return true;
-    }
-    backend->quiet_poll_ns = now_ns;
-    return false;
 }
 
 static rsl_status
@@ -135,13 +139,12 @@ epoll_wait_op(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     int count;
 
     if (backend->ready_count > 0 /* found by epoll_peek() */
-        || (timeout_ns == 0 && epoll_may_skip(backend))) {
+        || (timeout_ns == 0 && epoll_is_quiet(base))) {
         rsl_stat_add(&base->rt->stats, RSL_STAT_POLLS_SKIPPED, 1);
         return RSL_OK;
     }
     count = epoll_wait_ns(backend, has_kept ? 0 : timeout_ns);
-    backend->quiet_polls =
-        timeout_ns == 0 && count == 0 ? backend->quiet_polls + 1 : 0;
+    epoll_note_poll(backend, timeout_ns == 0 && count == 0);
     backend->ready_count = count > 0 ? count : 0;
     if (count < 0 && errno != EINTR) {
         *err = (rsl_err){.code = errno, .call = "epoll_wait"};
@@ -440,6 +443,7 @@ static const rsl_backend_ops epoll_ops = {
     .detach = epoll_detach,
     .wait = epoll_wait_op,
     .collect = epoll_collect,
+    .is_quiet = epoll_is_quiet,
     .peek = epoll_peek,
     .steal = epoll_steal,
     .conn_add = epoll_conn_add,

@@ -131,11 +131,12 @@ typedef struct uring_backend {
     int watch_epfd;          /* [K] */
     rsl_watch_table watches; /* [L] */
 
-    bool unreaped;       /* [T] see above */
-    bool steal_wanted;   /* [T] steal() has found no set, or not a whole one */
-    bool steal_lacks;    /* [T] conns have come that the set does not have */
-    int steal_epfd;      /* [T] -1 until it was wanted */
-    rsl_stealer stealer; /* [T] */
+    bool unreaped;            /* [T] see above */
+    atomic_bool steal_wanted; /* [A] steal() has found no set, or not a whole
+                               * one; is_quiet() looks without the token */
+    atomic_bool steal_lacks;  /* [A] conns have come that the set lacks */
+    int steal_epfd;           /* [T] -1 until it was wanted */
+    rsl_stealer stealer;      /* [T] */
 } uring_backend;
 
 static inline uring_backend *
@@ -177,6 +178,9 @@ void uring_want_listener(uring_backend *backend, rsl_listener *listener);
 /* [T] Prepare what conns, listeners, watches and the mailbox want armed. False
  * when the submission queue was too short, or no buffer was free. */
 bool uring_arm(uring_backend *backend);
+
+/* Whether uring_arm() would find nothing to do. */
+bool uring_is_armed(const uring_backend *backend);
 rsl_status uring_conn_add(rsl_backend *base, rsl_conn *conn);
 void uring_conn_remove(rsl_backend *base, rsl_conn *conn);
 rsl_status uring_read_start(rsl_backend *base, rsl_conn *conn);

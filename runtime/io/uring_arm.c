@@ -232,6 +232,16 @@ arm_own_fds(uring_backend *backend)
 }
 
 bool
+uring_is_armed(const uring_backend *backend)
+{
+    return backend->wake_armed
+           && (backend->watch_armed || backend->watches.count == 0)
+           && rsl_list_is_empty(&backend->arm_listeners)
+           && rsl_list_is_empty(&backend->arm_conns)
+           && rsl_list_is_empty(&backend->arm_dgrams);
+}
+
+bool
 uring_arm(uring_backend *backend)
 {
     bool all = arm_own_fds(backend);
@@ -316,7 +326,7 @@ rsl_status
 uring_conn_add(rsl_backend *base, rsl_conn *conn)
 {
     (void)conn;
-    uring_of(base)->steal_lacks = true;
+    atomic_store(&uring_of(base)->steal_lacks, true);
     return RSL_OK;
 }
 
@@ -427,17 +437,17 @@ uring_fill_steal_set(uring_backend *backend)
 {
     rsl_runtime *rt = backend->base.rt;
 
-    if (!backend->steal_wanted) {
+    if (!atomic_load(&backend->steal_wanted)) {
         return;
     }
-    backend->steal_wanted = false;
+    atomic_store(&backend->steal_wanted, false);
     if (backend->steal_epfd < 0) {
         backend->steal_epfd = epoll_create1(EPOLL_CLOEXEC);
     }
     if (backend->steal_epfd < 0) {
         return; /* out of descriptors: it asks again */
     }
-    backend->steal_lacks = false;
+    atomic_store(&backend->steal_lacks, false);
     for (uint32_t i = 0; i < rt->conns.cap; i++) {
         rsl_conn *conn = rsl_id_table_at(&rt->conns, i);
 

@@ -235,6 +235,22 @@ uring_wait(rsl_backend *base, int64_t timeout_ns, rsl_err *err)
     return uring_poll(backend, timeout_ns, err);
 }
 
+/* The same questions as those of a wait that does not sleep, all of them
+ * answered by memory. */
+static bool
+uring_is_quiet(const rsl_backend *base)
+{
+    const uring_backend *backend = (const uring_backend *)(const void *)base;
+    const struct io_uring_sq *sq = &backend->ring.sq;
+    const uint32_t due = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+
+    return uring_is_armed(backend) && !atomic_load(&backend->steal_wanted)
+           && backend->stash.count == 0 && backend->batch.outstanding == 0
+           && !backend->unreaped && (IO_URING_READ_ONCE(*sq->kflags) & due) == 0
+           && sq->sqe_tail == IO_URING_READ_ONCE(*sq->khead)
+           && io_uring_cq_ready(&backend->ring) == 0;
+}
+
 static bool
 uring_peek(rsl_backend *base)
 {
@@ -266,8 +282,9 @@ uring_steal(rsl_backend *base, size_t budget, rsl_sink *sink)
     if (backend->unreaped) {
         return 0;
     }
-    if (backend->steal_epfd < 0 || backend->steal_lacks) {
-        backend->steal_wanted = true; /* the loop thread makes and fills it */
+    if (backend->steal_epfd < 0 || atomic_load(&backend->steal_lacks)) {
+        /* the loop thread makes and fills it */
+        atomic_store(&backend->steal_wanted, true);
     }
     if (backend->steal_epfd < 0) {
         return 0;
@@ -336,6 +353,7 @@ static const rsl_backend_ops uring_ops = {
     .detach = uring_detach,
     .wait = uring_wait,
     .collect = uring_collect,
+    .is_quiet = uring_is_quiet,
     .peek = uring_peek,
     .steal = uring_steal,
     .conn_add = uring_conn_add,

@@ -332,6 +332,52 @@ end_right_behind_bytes_is_noticed(void **state)
     io_loop_fini(&loop);
 }
 
+static void
+settle(io_loop *loop)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        io_loop_turn(loop, 0);
+    }
+}
+
+/* A turn may go without a poll only while there is nothing to find: input, of
+ * a conn that is new too, and output end that. */
+static void
+quiet_ends_with_input_and_output(void **state)
+{
+    io_case *it = *state;
+    io_stream other;
+    rsl_runtime *rt = it->loop.rt;
+    int64_t deadline = rsl_clock_now_ns() + INT64_C(5000000000);
+
+    settle(&it->loop);
+    while (!rsl_runtime_is_quiet(rt)) { /* epoll's has a time limit */
+        assert_true(rsl_clock_now_ns() < deadline);
+        io_loop_turn(&it->loop, 0);
+    }
+    io_peer_send(&it->loop, &it->stream, "x", 1);
+    while (rsl_runtime_is_quiet(rt)) { /* no turn: nothing but time passes */
+        assert_true(rsl_clock_now_ns() < deadline);
+    }
+    io_until(&it->loop, it->stream.len == 1);
+
+    assert_int_equal(rsl_conn_write(it->stream.conn, "z", 1, io_loan(0)),
+                     RSL_OK);
+    assert_false(rsl_runtime_is_quiet(rt));
+    settle(&it->loop);
+    io_stream_open(&it->loop, &other, true);
+    io_peer_send(&it->loop, &other, "y", 1);
+    while (other.len == 0) { /* as the extension's turn does */
+        assert_true(rsl_clock_now_ns() < deadline);
+        rsl_runtime_drain(rt, &it->loop.sink);
+        if (!rsl_runtime_is_quiet(rt)) {
+            io_loop_turn(&it->loop, 0);
+        }
+    }
+    rsl_conn_close(other.conn);
+    io_stream_fini(&other);
+}
+
 int
 io_run_stream_cases(void)
 {
@@ -345,6 +391,7 @@ io_run_stream_cases(void)
         io_unix_test(stopped_stream_with_a_hangup_lets_the_loop_sleep),
         cmocka_unit_test(end_right_behind_bytes_is_noticed),
         io_unix_test(recv_is_busy_while_an_event_waits),
+        io_tcp_test(quiet_ends_with_input_and_output),
         cmocka_unit_test(stolen_and_polled_bytes_keep_their_order),
         cmocka_unit_test(close_while_the_runtime_thread_reads),
     };

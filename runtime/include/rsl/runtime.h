@@ -97,6 +97,11 @@ void rsl_runtime_wake(rsl_runtime *rt);
 /* Deliver the mailbox to `sink`. */
 void rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink);
 
+/* Just drained: whether a turn that has something to run, and so would not
+ * sleep, may leave out all from acquire to release. No poll is put off by more
+ * than 50 us. */
+bool rsl_runtime_is_quiet(const rsl_runtime *rt);
+
 /* Take the token and, having it, drain again (that keeps streams in order).
  * RSL_BUSY: the runtime thread drives; skip to rsl_runtime_sleep(). Calls
  * hooks. */
