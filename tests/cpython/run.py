@@ -79,7 +79,8 @@ def applies(exclusion, test, loop, engine):
         return False
     if exclusion.versions and VERSION not in exclusion.versions.split(","):
         return False
-    if exclusion.engines and engine not in exclusion.engines.split(","):
+    if exclusion.engines and (
+            engine or "auto") not in exclusion.engines.split(","):
         return False
     short = test[len(PACKAGE) + 1:] if test.startswith(PACKAGE) else test
     return fnmatch.fnmatchcase(short, exclusion.pattern)

@@ -53,6 +53,28 @@ def replace_asyncios_streams():
             setattr(module, name, getattr(rsloop_c, name))
 
 
+def replace_contexts():
+    """mbedTLS serves contexts of rsloop_c's class only. `ssl` itself has to keep
+    its own, which it names: the tests get another `ssl`."""
+    import ssl
+    import types
+
+    import rsloop_c
+
+    class Class(type):
+        def __call__(cls, *arguments):
+            return rsloop_c.SSLContext(*arguments)
+
+        def __instancecheck__(cls, value):
+            return isinstance(value, ssl.SSLContext)
+
+    theirs = types.SimpleNamespace(**vars(ssl))
+    theirs.SSLContext = Class("SSLContext", (), {})
+    for name, module in list(sys.modules.items()):
+        if name.startswith(PACKAGE) and vars(module).get("ssl") is ssl:
+            module.ssl = theirs
+
+
 def count_loops(counts):
     """Count each loop by its kind: ours, asyncio's own, or else the name of
     the class by which a test stands in for a loop."""
@@ -151,6 +173,8 @@ def run(module, keyword, skip, out):
 
     loaded = unittest.defaultTestLoader.loadTestsFromName(
         f"{PACKAGE}.{module}")
+    if os.environ.get("RSLOOP_C_TLS") == "mbedtls":
+        replace_contexts()
     chosen = unittest.TestSuite()
     for case in cases(loaded):
         if keyword not in case.id() or case.id() in skip["ids"]:
