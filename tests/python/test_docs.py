@@ -37,6 +37,7 @@ def test_files_that_are_named_exist(document):
         ROOT / "runtime",
         ROOT / "pyext",
         ROOT / "python" / "rsloop_c",
+        ROOT / "python" / "rsloop_c" / "include",
         ROOT / "benchmarks",
         ROOT / "tests",
     ]
