@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
+#include <rsl/handshake.h>
+
 #include "dns.h"
 #include "errors.h"
 #include "handle.h"
@@ -351,6 +353,9 @@ loop_run_event(LoopObject *self, rsl_event event)
     case RSL_EV_MESSAGE:
         if (rsl_tag_id(event.tag) == PYRSL_MSG_NATIVE) {
             return pyrsl_native_deliver(self, event.u.ptr);
+        }
+        if (rsl_tag_id(event.tag) == RSL_MSG_HANDSHAKE) {
+            return rsl_handshake_deliver(event.u.ptr);
         }
         pyrsl_dns_deliver(self, event.u.ptr);
         break;

@@ -155,6 +155,10 @@ int pyrsl_stream_force_close(StreamTransport *self, PyObject *exc);
 /* asyncio's close(). */
 int pyrsl_stream_close(StreamTransport *self);
 
+/* The end of an event's handling: report the exception that is set for a
+ * `status` of -1. 0, or -1 when it has to leave the loop. */
+int pyrsl_stream_event_end(StreamTransport *self, LoopObject *loop, int status);
+
 /* asyncio's _call_connection_lost(). */
 int pyrsl_stream_lose(StreamTransport *self, PyObject *exc);
 

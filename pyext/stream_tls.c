@@ -2,9 +2,14 @@
 /* stream_tls.c - handshake and shutdown of a transport with a TLS engine. */
 #include "stream_tls.h"
 
+#include <rsl/handshake.h>
+
 #include "errors.h"
 #include "future.h"
 #include "tls_engine.h"
+
+/* Input that may well have a certificate in it. */
+#define TLS_HEAVY_INPUT 600
 
 static TLSEngineObject *
 tls_engine(const StreamTransport *self)
@@ -18,15 +23,24 @@ int
 pyrsl_stream_tls_attach(StreamTransport *self,
                         const stream_tls_request *request)
 {
+    TLSEngineObject *engine = (TLSEngineObject *)request->engine;
+    PyObject *server =
+        PyObject_GetAttrString(engine->ssl_object, "server_side");
+    if (server == NULL) {
+        return -1;
+    }
     stream_tls *tls = PyMem_Calloc(1, sizeof(*tls));
     if (tls == NULL
         || rsl_conn_set_tls(self->conn,
                             ((TLSEngineObject *)request->engine)->tls)
                != RSL_OK) {
         PyMem_Free(tls);
+        Py_DECREF(server);
         PyErr_NoMemory();
         return -1;
     }
+    tls->server = server == Py_True;
+    Py_DECREF(server);
     tls->engine = Py_NewRef(request->engine);
     tls->waiter =
         request->waiter == Py_None ? NULL : Py_XNewRef(request->waiter);
@@ -264,27 +278,14 @@ tls_handshake_failed(StreamTransport *self)
     return tls_fail(self, "SSL handshake failed");
 }
 
-static rsl_status
-tls_handshake(StreamTransport *self, rsl_err *err)
-{
-    rsl_status status;
-
-    if (tls_engine(self)->needs_gil) {
-        return rsl_conn_handshake(self->conn, err);
-    }
-    Py_BEGIN_ALLOW_THREADS status = rsl_conn_handshake(self->conn, err);
-    Py_END_ALLOW_THREADS return status;
-}
-
+/* What a step has come to. */
 static int
-tls_step(StreamTransport *self)
+tls_stepped(StreamTransport *self, rsl_status status)
 {
-    rsl_err err = {0, NULL};
-    rsl_status status = tls_handshake(self, &err);
+    static const rsl_err no_err = {0, NULL};
     switch (status) {
     case RSL_OK:
     case RSL_AGAIN:
-    case RSL_BUSY:
         if (pyrsl_stream_catch_up(self) < 0) {
             return -1;
         }
@@ -295,15 +296,123 @@ tls_step(StreamTransport *self)
     case RSL_TLS:
         pyrsl_stream_tls_raise(self);
         break;
+    case RSL_BUSY:
     case RSL_NOMEM:
     case RSL_CLOSED:
     case RSL_UNSUPPORTED:
     case RSL_FORKED:
     case RSL_OS:
-        pyrsl_raise(status, &err);
+        pyrsl_raise(status, &no_err);
         break;
     }
     return tls_handshake_failed(self);
+}
+
+/* --- Steps on other threads --- */
+
+/* The pool gives the engine back, and the reference that it has had. */
+static int
+tls_done(void *object, rsl_tls_status answer)
+{
+    StreamTransport *self = object;
+    LoopObject *loop = self->loop;
+    int status = 0;
+    self->tls->away = false;
+    if (self->conn != NULL && self->conn_lost == 0) {
+        rsl_status came = rsl_conn_handshake_end(self->conn, answer);
+        status = pyrsl_stream_read_begin(self);
+        if (status == 0) {
+            status = tls_stepped(self, came);
+        }
+        /* A peer in a hurry has gone on. */
+        if (status == 0 && came == RSL_AGAIN && self->conn_lost == 0
+            && rsl_conn_has_plain(self->conn)) {
+            status = pyrsl_stream_read_again(self);
+        }
+        status = pyrsl_stream_event_end(self, loop, status);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+/* The loop closes. In a forked child a thread that is not there was at work. */
+static void
+tls_abandon(void *object)
+{
+    StreamTransport *self = object;
+    if (self->loop == NULL || !rsl_runtime_is_forked(self->loop->rt)) {
+        self->tls->away = false;
+        Py_DECREF(self);
+    }
+}
+
+/* True when another thread makes the step. */
+static bool
+tls_post_step(StreamTransport *self)
+{
+    rsl_handshake_owner owner = {self, tls_done, tls_abandon};
+    rsl_err err = {0, NULL};
+    if (self->reading) {
+        self->reading = false;
+        rsl_conn_read_stop(self->conn);
+    }
+    rsl_conn_handshake_away(self->conn);
+    self->tls->away = true;
+    Py_INCREF(self);
+    if (rsl_handshake_post(self->loop->rt, tls_engine(self)->tls, owner, &err)
+        == RSL_OK) {
+        pyrsl_stream_update_held(self);
+        return true;
+    }
+    self->tls->away = false;
+    Py_DECREF(self);
+    return false;
+}
+
+/* A server's answer to a ClientHello is signed; whoever is sent a certificate
+ * verifies it. The other steps cost less than two hops between threads. */
+static bool
+tls_step_is_heavy(const StreamTransport *self, size_t input)
+{
+    return input >= TLS_HEAVY_INPUT || (input > 0 && self->tls->steps == 0);
+}
+
+static rsl_status
+tls_step_here(StreamTransport *self)
+{
+    rsl_status status;
+    if (tls_engine(self)->needs_gil) {
+        return rsl_conn_handshake(self->conn);
+    }
+    Py_BEGIN_ALLOW_THREADS status = rsl_conn_handshake(self->conn);
+    Py_END_ALLOW_THREADS return status;
+}
+
+static int
+tls_step(StreamTransport *self)
+{
+    stream_tls *tls = self->tls;
+    rsl_err err = {0, NULL};
+    size_t input = 0;
+    rsl_status status = rsl_conn_handshake_feed(self->conn, &input, &err);
+    if (status == RSL_NOMEM || status == RSL_OS) {
+        pyrsl_raise(status, &err);
+        return tls_handshake_failed(self);
+    }
+    if (tls->server && input == 0 && status != RSL_OK) {
+        return 0; /* nothing is allocated for who says nothing */
+    }
+    if (!tls_engine(self)->needs_gil && tls_step_is_heavy(self, input)
+        && tls_post_step(self)) {
+        tls->steps++;
+        return 0;
+    }
+    tls->steps += input > 0;
+    status = tls_step_here(self);
+    if (pyrsl_stream_read_begin(self) < 0) {
+        return tls_handshake_failed(self);
+    }
+    return tls_stepped(self, status);
 }
 
 int
@@ -332,7 +441,7 @@ pyrsl_stream_tls_event(StreamTransport *self, rsl_event event)
     } else if (kind == RSL_EV_EOF) {
         rsl_conn_feed_eof(self->conn);
     }
-    if (self->conn_lost != 0 || !self->reading) {
+    if (self->conn_lost != 0 || self->tls->away) {
         return 0;
     }
     if (code != 0) {

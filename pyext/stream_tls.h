@@ -31,6 +31,9 @@ typedef struct stream_tls {
     PyObject *successor;                            /* when MOVED */
     stream_tls_phase phase;
     unsigned late_writes; /* dropped because they came after close() */
+    bool server;          /* the peer speaks first */
+    bool away;            /* another thread makes a step of the handshake */
+    unsigned steps;       /* of it that had input */
     bool calls_made;      /* connection_made() follows the handshake */
     bool made;            /* the protocol knows of the connection */
     bool eof_told;        /* eof_received() was called */

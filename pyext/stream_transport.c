@@ -391,6 +391,20 @@ stream_report(StreamTransport *self, LoopObject *loop)
 }
 
 int
+pyrsl_stream_event_end(StreamTransport *self, LoopObject *loop, int status)
+{
+    if (status == 0) {
+        return 0;
+    }
+    status = stream_report(self, loop);
+    /* An end that could not be scheduled for want of memory. */
+    if (status == 0 && self->state == STREAM_CLOSING && !self->write_blocked) {
+        status = pyrsl_stream_force_close(self, NULL);
+    }
+    return status;
+}
+
+int
 pyrsl_stream_event(LoopObject *loop, rsl_event event)
 {
     rsl_conn *conn = rsl_conn_find(loop->rt, rsl_tag_id(event.tag));
@@ -401,14 +415,7 @@ pyrsl_stream_event(LoopObject *loop, rsl_event event)
     StreamTransport *self = rsl_conn_owner(conn);
     Py_INCREF(self);
     int status = stream_dispatch(self, loop, event);
-    if (status < 0) {
-        status = stream_report(self, loop);
-        /* An end that could not be scheduled for want of memory. */
-        if (status == 0 && self->state == STREAM_CLOSING
-            && !self->write_blocked) {
-            status = pyrsl_stream_force_close(self, NULL);
-        }
-    }
+    status = pyrsl_stream_event_end(self, loop, status);
     Py_DECREF(self);
     return status;
 }

@@ -48,7 +48,7 @@ rsl_conn_feed(rsl_conn *conn, rsl_chunk *chunk)
     }
     tls->in_tail = chunk;
     tls->may_read = true;
-    if (rsl_conn_state_now(conn) == RSL_CONN_IDLE) {
+    if (rsl_conn_state_now(conn) == RSL_CONN_IDLE && !tls->away) {
         rsl_conn_tls_keep(conn); /* nobody reads now: give buffers back */
     }
 }
@@ -254,38 +254,64 @@ rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
 
 /* --- Handshake --- */
 
+/* All that waits moves into the engine, because its next step may be somebody
+ * else's. */
 rsl_status
-rsl_conn_handshake(rsl_conn *conn, rsl_err *err)
+rsl_conn_handshake_feed(rsl_conn *conn, size_t *out, rsl_err *err)
 {
     rsl_conn_tls *tls = conn->tls;
-    rsl_status status = RSL_OK;
-    bool asked = false, done = false;
+    rsl_status status;
+    bool has_chunks = tls->in_head != NULL;
 
-    while (status == RSL_OK && !done) {
-        switch (rsl_tls_handshake(tls->engine)) {
-        case RSL_TLS_DONE:
-            done = true;
-            break;
-        case RSL_TLS_WANT_READ:
-            status = tls_feed_more(conn, RSL_TLS_RECORD_MAX, &asked, err);
-            break;
-        case RSL_TLS_EOF:
-            status = RSL_EOF;
-            break;
-        case RSL_TLS_ERROR:
-            status = RSL_TLS;
-            break;
-        case RSL_TLS_NEED_SNI:
-            status = RSL_UNSUPPORTED; /* engines are made without asking */
-            break;
+    do {
+        status = tls_feed_chunk(conn);
+    } while (status == RSL_OK);
+    if (status == RSL_AGAIN && !has_chunks && !tls->ended) {
+        status = tls_feed_socket(conn, RSL_TLS_RECORD_MAX, err);
+        if (status == RSL_OK) {
+            status = rsl_tls_keep(tls->engine);
         }
+    } else if (status == RSL_AGAIN) {
+        status = RSL_OK;
     }
-    tls->may_read = done;
-    if (tls_end_loan(conn) != RSL_OK) {
-        status = RSL_NOMEM;
-    }
-    tls_note_output(conn);
+    tls->may_read = false;
+    *out = rsl_tls_input_bytes(tls->engine);
     return status;
+}
+
+rsl_status
+rsl_conn_handshake(rsl_conn *conn)
+{
+    return rsl_conn_handshake_end(conn, rsl_tls_handshake(conn->tls->engine));
+}
+
+rsl_status
+rsl_conn_handshake_end(rsl_conn *conn, rsl_tls_status answer)
+{
+    rsl_conn_tls *tls = conn->tls;
+
+    tls->away = false;
+    tls_note_output(conn);
+    switch (answer) {
+    case RSL_TLS_DONE:
+        tls->may_read = tls->ended || tls->in_head != NULL
+                        || rsl_tls_has_input(tls->engine);
+        return RSL_OK;
+    case RSL_TLS_WANT_READ:
+        return tls->ended && tls->in_head == NULL ? RSL_EOF : RSL_AGAIN;
+    case RSL_TLS_EOF:
+        return RSL_EOF;
+    case RSL_TLS_NEED_SNI: /* engines are made without asking */
+    case RSL_TLS_ERROR:
+        break;
+    }
+    return RSL_TLS;
+}
+
+void
+rsl_conn_handshake_away(rsl_conn *conn)
+{
+    conn->tls->away = true;
 }
 
 /* --- Output --- */
@@ -295,7 +321,7 @@ rsl_conn_tls_has_output(const rsl_conn *conn)
 {
     const rsl_conn_tls *tls = conn->tls;
 
-    if (tls->failed) {
+    if (tls->failed || tls->away) {
         return false;
     }
     return conn->write_count > 0 || rsl_tls_output_bytes(tls->engine) > 0
@@ -307,6 +333,9 @@ rsl_conn_tls_output_bytes(const rsl_conn *conn)
 {
     const rsl_conn_tls *tls = conn->tls;
 
+    if (tls->away) {
+        return 0;
+    }
     /* What is owed counts, so that nobody takes the queue for empty. */
     return rsl_tls_output_bytes(tls->engine)
            + (tls->close_wanted && !tls->close_sent && !tls->failed ? 1 : 0);
@@ -388,6 +417,9 @@ rsl_conn_tls_discard(rsl_conn *conn)
     rsl_tls *engine = conn->tls->engine;
 
     conn->tls->close_sent = true;
+    if (conn->tls->away) {
+        return;
+    }
     rsl_tls_consume(engine, rsl_tls_output_bytes(engine));
 }
 
@@ -399,9 +431,10 @@ rsl_conn_tls_free(rsl_conn *conn)
     if (tls == NULL) {
         return;
     }
-    while (tls->in_head != NULL) {
+    if (tls->fed) {
         (void)tls_drop_head(conn); /* a failed copy is of no interest now */
     }
+    rsl_chunk_release(conn->rt, tls->in_head);
     conn->tls = NULL;
     free(tls);
 }

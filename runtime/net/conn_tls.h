@@ -22,6 +22,7 @@ typedef struct rsl_conn_tls {
     bool fed;
     bool may_read;     /* input since the engine last asked for more */
     bool ended;        /* nothing follows what is in the queue */
+    bool away;         /* another thread makes a step of the handshake */
     bool close_wanted; /* close_notify goes behind what is queued */
     bool close_sent;
     bool failed; /* the owner has been told that writing has failed */

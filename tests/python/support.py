@@ -437,7 +437,8 @@ def _describe_fd(fd):
 
 def native_threads():
     """Names of this process's threads by id, without the pools that look up
-    names and do native jobs: their threads stay for some seconds on purpose."""
+    names, make handshakes and do native jobs: their threads stay for some
+    seconds on purpose."""
     names = {}
     for tid in os.listdir("/proc/self/task"):
         try:
@@ -445,7 +446,7 @@ def native_threads():
                 name = file.read().strip()
         except OSError:
             continue     # it ended meanwhile
-        if name not in ("rsl-resolver", "rsl-job"):
+        if name not in ("rsl-resolver", "rsl-handshake", "rsl-job"):
             names[tid] = name
     return names
 

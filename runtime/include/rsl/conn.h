@@ -116,7 +116,7 @@ void rsl_sockopt_nodelay(int fd);
 rsl_status rsl_conn_set_tls(rsl_conn *conn, rsl_tls *engine);
 
 /* Take ciphertext that came as RSL_EV_DATA, or was held; or note that it has
- * ended. rsl_conn_recv() and rsl_conn_handshake() use it. */
+ * ended. rsl_conn_recv() and rsl_conn_handshake_feed() use it. */
 void rsl_conn_feed(rsl_conn *conn, rsl_chunk *chunk);
 void rsl_conn_feed_eof(rsl_conn *conn);
 
@@ -127,11 +127,21 @@ rsl_status rsl_conn_feed_copy(rsl_conn *conn, const void *data, size_t len);
  * event will say so. */
 bool rsl_conn_has_plain(const rsl_conn *conn);
 
-/* Go on with the handshake as far as the input reaches: RSL_OK when it is
- * done; RSL_AGAIN or RSL_BUSY: an event will say when to try again; RSL_EOF,
- * RSL_TLS, RSL_NOMEM, RSL_OS with *err. What is to be sent leaves with the next
- * flush. */
-rsl_status rsl_conn_handshake(rsl_conn *conn, rsl_err *err);
+/* The handshake goes by steps. Feed: what there is of input moves into the
+ * engine; *out is how many bytes it has not looked at. RSL_OK, also for none;
+ * RSL_AGAIN or RSL_BUSY: an event will say when there is more; RSL_NOMEM;
+ * RSL_OS with *err. */
+rsl_status rsl_conn_handshake_feed(rsl_conn *conn, size_t *out, rsl_err *err);
+
+/* A step: RSL_OK when it was the last one; RSL_AGAIN: the peer has to say more;
+ * RSL_EOF, RSL_TLS. What is to be sent leaves with the next flush. */
+rsl_status rsl_conn_handshake(rsl_conn *conn);
+
+/* The same in two halves, for a step on another thread (handshake.h): between
+ * them the engine is not used, whatever is called, rsl_conn_close() included.
+ * Reading has been stopped. `answer` is what the step came to. */
+void rsl_conn_handshake_away(rsl_conn *conn);
+rsl_status rsl_conn_handshake_end(rsl_conn *conn, rsl_tls_status answer);
 
 /* End our direction behind what is queued, unless the peer has ended its own
  * without a close_notify. */
