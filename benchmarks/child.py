@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
 import resource
 import sys
@@ -52,6 +53,8 @@ def raise_files(wanted: int) -> None:
 
 def serve(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
     raise_files(64 + int(job["params"].get("files", 1000)))
+    if LOOPS[job["loop"]].tls == "mbedtls":  # of others it cannot know the keys
+        job["params"]["context_class"] = importlib.import_module("rsloop_c").SSLContext
     start = servers.SERVERS[job["target"]](loop, job["params"])
 
     async def listen() -> servers.Address:

@@ -76,7 +76,8 @@ class BufferedEcho(asyncio.BufferedProtocol):
 def _tls(params: Params) -> ssl.SSLContext | None:
     if "tls" not in params:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    kind = params.get("context_class", ssl.SSLContext)
+    context: ssl.SSLContext = kind(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*params["tls"])
     return context
 
@@ -244,7 +245,6 @@ async def http(loop: Loop, params: Params) -> int:
         await send(start)
         await send(body)
 
-    certificate, key = params.get("tls", (None, None))
     config = uvicorn.Config(
         app,
         host=HOST,
@@ -256,9 +256,9 @@ async def http(loop: Loop, params: Params) -> int:
         access_log=False,
         log_level="critical",
         limit_max_requests=params.get("requests"),
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
     )
+    config.load()
+    config.ssl = _tls(params)
     listener = config.bind_socket()
     port = int(listener.getsockname()[1])  # a loop may detach the socket
     server = uvicorn.Server(config)
