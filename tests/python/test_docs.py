@@ -88,6 +88,26 @@ def test_no_feature_is_named_twice():
     assert len(set(names)) == len(names)
 
 
+# --- docs/tls.md ---
+
+
+def test_each_feature_of_ssl_has_tests_that_exist():
+    text = (ROOT / "docs" / "tls.md").read_text(encoding="utf-8")
+    table = text.partition("## Features of ssl, by engine")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()
+            if line.startswith("| ") and "---" not in line][1:]
+    assert len(rows) > 60
+    assert len({feature for feature, *_ in rows}) == len(rows)
+    for feature, openssl, mbedtls, tests in rows:
+        assert openssl and mbedtls
+        assert "ignored" not in openssl + mbedtls, feature
+        named = re.findall(r"`(\w+)::(\w+)`", tests)
+        assert named, feature
+        for file, test in named:
+            path = ROOT / "tests" / "python" / f"test_tls_{file}.py"
+            assert test in defined_in(path), f"{feature}: {file}::{test}"
+
+
 @OURS_ONLY
 def test_readmes_first_program_runs(flavour, tmp_path):
     code = re.search(

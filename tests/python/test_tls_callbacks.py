@@ -168,6 +168,24 @@ async def test_session_of_our_client_is_to_be_had(loop, version):
         assert ssl_object_of(client).session_reused is False
 
 
+@pytest.mark.asyncio_is_worse("it has no such thing")
+@each_version
+async def test_session_cache_resumes(loop, version):
+    import rsloop_c
+    context = rsloop_c.SSLContext(ssl.PROTOCOL_TLS_CLIENT, session_cache=True)
+    context.load_verify_locations(path_of("ca.pem"))
+    server_context = serving(version=version)
+    reused = []
+    for _ in range(3):
+        async with tls_pair(server_context, context, server=Echo) as (
+                _, client):
+            await talk(client)
+            reused.append(ssl_object_of(client).session_reused)
+            engine = engine_of(client)
+    assert reused == ([False] * 3 if engine == "python"
+                      else [False, True, True])
+
+
 async def test_number_of_tickets_of_the_context(loop):
     context = serving(version=TLS13)
     context.num_tickets = 0
