@@ -46,11 +46,12 @@ def sanitizers():
     return ["-fsanitize=address,undefined"] if UNDER_ASAN else []
 
 
-def compile_module(folder, name, sources):
+def compile_module(folder, name, sources, *options):
     """Makes folder/name.so."""
     subprocess.run(
         [compiler(), "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-shared",
-         "-fPIC", "-pthread", *WARNINGS, *sanitizers(), *includes(),
+         "-fPIC", "-pthread", *WARNINGS, *options, *sanitizers(),
+         *includes(),
          "-o", str(folder / f"{name}.so"), *map(str, sources)],
         check=True)
 

@@ -4,6 +4,7 @@ and the ends of things: interpreters, forks, processes. The example is built."""
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -316,6 +317,50 @@ def test_demo_of_the_example(flavour, example, tmp_path):
     for text in SHOWS:
         assert text in rest, f"no {text!r} in {done.stdout!r}"
         rest = rest.partition(text)[2]
+
+
+SHELL = """
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <pthread.h>
+#include <rsloop_c.h>
+#include <stdlib.h>
+%s
+static PyMethodDef methods[] = {
+    {"answer", answer, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)module_exec},
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL}};
+static struct PyModuleDef def = {
+    PyModuleDef_HEAD_INIT, .m_name = "from_docs", .m_methods = methods,
+    .m_slots = slots};
+PyMODINIT_FUNC
+PyInit_from_docs(void)
+{
+    return PyModuleDef_Init(&def);
+}
+"""
+
+
+def test_first_program_of_the_documentation(flavour, loop, tmp_path):
+    text = (EXAMPLE.parents[1] / "docs" / "native-api.md").read_text()
+    blocks = re.findall(r"```c\n(.*?)```", text, re.DOTALL)
+    code = [block for block in blocks
+            if "module_exec" in block or "answer_convert" in block]
+    assert len(code) == 2
+    source = tmp_path / "from_docs.c"
+    source.write_text(SHELL.replace("%s", "\n".join(code)))
+    # Its functions take arguments that they do not use.
+    native.compile_module(tmp_path, "from_docs", [source], "-Wno-unused-parameter")
+    module = native.load(tmp_path, "from_docs")
+
+    async def main():
+        return await module.answer()
+
+    assert run(loop, main()) == 42
 
 
 def test_hashes_are_right(flavour, loop, example, tmp_path):
