@@ -384,6 +384,7 @@ loop_clear(LoopObject *self)
     loop_close_native(self);
     pyrsl_watchdog_end(self->watchdog);
     Py_CLEAR(self->watchdog);
+    Py_CLEAR(self->profile);
     Py_CLEAR(self->task_factory);
     Py_CLEAR(self->current_handle);
     return 0;

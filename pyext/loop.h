@@ -83,6 +83,7 @@ typedef struct LoopObject {
     double foreign_now;        /* [L] its answer before this turn's wait */
     int64_t spin_ns;           /* [K] RSLOOP_C_SPIN_US */
     struct WatchdogObject *watchdog; /* [L] or NULL */
+    PyObject *profile;               /* [L] while it runs a profiled turn */
 } LoopObject;
 
 extern PyType_Spec pyrsl_loop_spec;
@@ -101,14 +102,17 @@ void pyrsl_loop_set_thread(LoopObject *self, unsigned long id); /* 0: none */
 /* `value` is None or a str; RSLOOP_C_BACKEND fills in for None (or NULL). */
 int pyrsl_loop_backend_choice(PyObject *value, rsl_backend_kind *out);
 
-/* loop_pause.c */
-typedef rsl_status (*pyrsl_wait_fn)(rsl_runtime *rt, int64_t timeout_ns,
-                                    rsl_err *err);
-/* rsl_runtime_wait() or rsl_runtime_sleep() without the GIL. */
-rsl_status pyrsl_loop_pause(LoopObject *self, pyrsl_wait_fn wait,
-                            int64_t timeout_ns, rsl_err *err);
+/* loop_wait.c: wait, and fill the ready queue; -1 with an exception. */
+int pyrsl_loop_poll(LoopObject *self);
 
-/* loop_observe.c: pyrsl_loop_run_event() while somebody watches. */
+/* loop_observe.c: in debug mode, tell Python how long `what` ran; it logs what
+ * was slow. */
+int
+pyrsl_loop_report_duration(LoopObject *self, PyObject *what, int64_t start_ns);
+/* Around a turn's callbacks while somebody watches, and what takes
+ * pyrsl_loop_run_event()'s place. `count` callbacks were ready. */
+int64_t pyrsl_loop_begin_observing(LoopObject *self);
+void pyrsl_loop_end_observing(LoopObject *self, int64_t start_ns, size_t count);
 int pyrsl_loop_run_observed(LoopObject *self, rsl_event event);
 
 /* loop_attributes.c */
@@ -150,6 +154,10 @@ void pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg);
 extern PyMethodDef pyrsl_loop_schedule_methods[];
 
 /* loop_clock.c */
+/* time.get_clock_info("monotonic").resolution on Linux. asyncio runs a timer
+ * that is due within one tick of its clock. */
+#define LOOP_CLOCK_RESOLUTION 1e-9
+
 static inline double
 pyrsl_clock_seconds(void)
 {

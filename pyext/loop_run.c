@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
+#include <rsl/prof.h>
 
 #include <rsl/handshake.h>
 
@@ -9,159 +9,6 @@
 #include "loop.h"
 #include "native.h"
 #include "transport.h"
-#include "watchdog.h"
-
-/* asyncio's MAXIMUM_SELECT_TIMEOUT: a sleep is never longer than a day. */
-#define LOOP_SLEEP_SECONDS_MAX (24.0 * 3600.0)
-
-/* time.get_clock_info("monotonic").resolution on Linux. asyncio runs a timer
- * that is due within one tick of its clock. */
-#define LOOP_CLOCK_RESOLUTION 1e-9
-
-/* --- Waiting for something to do --- */
-
-/* What there is to do, the timers' part aside. */
-static size_t
-loop_found(const LoopObject *self)
-{
-    return self->ready.count + self->waits.count;
-}
-
-/* How long this turn may sleep: 0 not at all, -1 until something happens. */
-static int64_t
-loop_timeout_ns(LoopObject *self)
-{
-    if (loop_found(self) > 0 || atomic_load(&self->stopping)) {
-        return 0;
-    }
-    double when;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    when = pyrsl_timers_when(&self->timers);
-    Py_END_CRITICAL_SECTION();
-    if (when == INFINITY) {
-        return -1;
-    }
-    double now =
-        self->foreign_clock ? self->foreign_now : pyrsl_clock_seconds();
-    double delay = when - now;
-    if (!(delay > 0)) {
-        /* NaN never fires, and must not make the loop spin. */
-        return isnan(delay) ? -1 : 0;
-    }
-    if (delay > LOOP_SLEEP_SECONDS_MAX) {
-        delay = LOOP_SLEEP_SECONDS_MAX;
-    }
-    return (int64_t)ceil(delay * 1e9);
-}
-
-static int
-loop_wait_failed(rsl_status status, const rsl_err *err)
-{
-    if (status == RSL_OK) {
-        return 0;
-    }
-    pyrsl_raise(status, err);
-    return -1;
-}
-
-/* Sleep without the token: the runtime thread is driving and will wake us. */
-static int
-loop_sleep(LoopObject *self)
-{
-    int64_t timeout_ns = loop_timeout_ns(self);
-    if (timeout_ns == 0) {
-        return 0;
-    }
-    rsl_err err = {0, NULL};
-    rsl_status status =
-        pyrsl_loop_pause(self, rsl_runtime_sleep, timeout_ns, &err);
-    rsl_runtime_drain(self->rt, &self->sink);
-    return loop_wait_failed(status, &err);
-}
-
-/* Wait under the token. A poll that does not sleep keeps the GIL: giving it up
- * would cost more than the poll, and other threads get it by the switch
- * interval. One that may sleep asks first, GIL held, while traffic is dense. */
-static int
-loop_wait(LoopObject *self)
-{
-    rsl_err err = {0, NULL};
-    size_t before = loop_found(self);
-    int64_t timeout_ns = loop_timeout_ns(self);
-    rsl_status status = RSL_OK;
-    if (timeout_ns == 0 || self->io_batch) {
-        status = rsl_runtime_wait(self->rt, 0, &err);
-        rsl_runtime_collect(self->rt, &self->sink);
-        if (timeout_ns == 0 || loop_found(self) > before || status != RSL_OK) {
-            self->io_batch = loop_found(self) > before + 1;
-            return loop_wait_failed(status, &err);
-        }
-    }
-    status = pyrsl_loop_pause(self, rsl_runtime_wait, timeout_ns, &err);
-    rsl_runtime_collect(self->rt, &self->sink);
-    self->io_batch = loop_found(self) > before + 1;
-    return loop_wait_failed(status, &err);
-}
-
-/* A foreign time() is Python code: it is asked before the token is taken. */
-static int
-loop_note_foreign_time(LoopObject *self)
-{
-    if (!self->foreign_clock || pyrsl_timers_count(&self->timers) == 0
-        || loop_found(self) > 0) {
-        return 0;
-    }
-    return pyrsl_loop_ask_clock(self, &self->foreign_now);
-}
-
-/* Before a sleep, so that a cancelled timer does not end it. Finalizers may
- * run: the token is not taken yet. */
-static void
-loop_settle_timers(LoopObject *self)
-{
-    if (loop_found(self) > 0) {
-        return;
-    }
-    Py_BEGIN_CRITICAL_SECTION(self);
-    if (pyrsl_timers_count(&self->timers) > 0) {
-        double now =
-            self->foreign_clock ? self->foreign_now : pyrsl_clock_seconds();
-        pyrsl_timers_settle(&self->timers, now + LOOP_CLOCK_RESOLUTION);
-    }
-    Py_END_CRITICAL_SECTION();
-}
-
-static int
-loop_poll(LoopObject *self)
-{
-    if (self->ready.count == 0) {
-        /* A loop that sleeps keeps nobody's values alive. */
-        pyrsl_contexts_clear(&self->contexts);
-        pyrsl_handle_lists_trim(self);
-    }
-    rsl_runtime_drain(self->rt, &self->sink);
-    if (self->ready.count > 0 && self->ready.io_count == 0
-        && rsl_runtime_is_quiet(self->rt)) {
-        return PyErr_CheckSignals();
-    }
-    if (loop_note_foreign_time(self) < 0) {
-        return -1;
-    }
-    loop_settle_timers(self);
-    int status;
-    if (rsl_runtime_acquire(self->rt, &self->sink) == RSL_OK) {
-        status = loop_wait(self);
-        /* A wake-up is a message more often than not. */
-        rsl_runtime_drain(self->rt, &self->sink);
-        rsl_runtime_release(self->rt, (unsigned)self->ready.io_count);
-    } else {
-        status = loop_sleep(self);
-    }
-    if (status == 0 && PyErr_CheckSignals() < 0) {
-        status = -1;
-    }
-    return status;
-}
 
 /* --- Running what is due --- */
 
@@ -220,22 +67,6 @@ loop_run_foreign(LoopObject *self, PyObject *handle)
     return result == NULL ? -1 : 0;
 }
 
-/* Debug mode: tell Python how long `what` ran; it logs what was slow. */
-static int
-loop_report_duration(LoopObject *self, PyObject *what, int64_t start_ns)
-{
-    PyObject *duration =
-        PyFloat_FromDouble((double)(rsl_clock_now_ns() - start_ns) * 1e-9);
-    if (duration == NULL) {
-        return -1;
-    }
-    PyObject *result = PyObject_CallMethodObjArgs(
-        (PyObject *)self, self->st->str_on_slow_callback, what, duration, NULL);
-    Py_DECREF(duration);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 /* Debug mode: remember what runs, report what was slow. */
 static int
 loop_run_timed(LoopObject *self, PyObject *handle)
@@ -246,7 +77,7 @@ loop_run_timed(LoopObject *self, PyObject *handle)
                      ? pyrsl_handle_run(self, handle)
                      : loop_run_foreign(self, handle);
     Py_CLEAR(self->current_handle);
-    return status < 0 ? -1 : loop_report_duration(self, handle, start_ns);
+    return status < 0 ? -1 : pyrsl_loop_report_duration(self, handle, start_ns);
 }
 
 static int
@@ -290,8 +121,9 @@ pyrsl_loop_run_newest(LoopObject *self)
     if (self->debug || !pyrsl_ready_newest_is_call(&self->ready)) {
         return 0;
     }
-    int status =
-        loop_run_queued(self, pyrsl_ready_take_newest(&self->ready).u.ptr);
+    rsl_event event = pyrsl_ready_take_newest(&self->ready);
+    int status = self->profile != NULL ? pyrsl_loop_run_observed(self, event)
+                                       : loop_run_queued(self, event.u.ptr);
     pyrsl_contexts_leave(&self->contexts); /* the caller is in its own */
     return status;
 }
@@ -318,14 +150,14 @@ loop_run_transport_timed(LoopObject *self, rsl_event event)
     int64_t start_ns = rsl_clock_now_ns();
     int status = loop_run_transport(self, event);
     if (status == 0) {
-        status = loop_report_duration(self, owner, start_ns);
+        status = pyrsl_loop_report_duration(self, owner, start_ns);
     }
     Py_DECREF(owner);
     return status;
 }
 
 /* The receiver owns the message. */
-static int
+static inline __attribute__((always_inline)) int
 loop_run_event(LoopObject *self, rsl_event event)
 {
     int status = 0;
@@ -372,25 +204,50 @@ pyrsl_loop_run_event(LoopObject *self, rsl_event event)
     return loop_run_event(self, event);
 }
 
+/* After each event: -1 when it forked. */
+static int
+loop_run_between(LoopObject *self)
+{
+    if (rsl_runtime_is_forked(self->rt)) {
+        pyrsl_raise(RSL_FORKED, NULL);
+        return -1;
+    }
+    rsl_runtime_flush_stale(self->rt, &self->sink);
+    return 0;
+}
+
+static int
+loop_run_ready_observed(LoopObject *self)
+{
+    int64_t start_ns = pyrsl_loop_begin_observing(self);
+    size_t before = self->ready.count;
+    pyrsl_loop_note_turn(self, before);
+    size_t count = before;
+    int status = 0;
+    while (status == 0 && count-- > 0 && self->ready.count > 0) {
+        status = pyrsl_loop_run_observed(self, pyrsl_ready_take(&self->ready));
+        if (status == 0) {
+            status = loop_run_between(self);
+        }
+    }
+    pyrsl_loop_end_observing(self, start_ns, before);
+    return status;
+}
+
 /* Run what is ready now; what it makes ready waits for the next turn. */
 static int
 loop_run_ready(LoopObject *self)
 {
+    if (self->watchdog != NULL || rsl_prof_is_on()) {
+        return loop_run_ready_observed(self);
+    }
     size_t count = self->ready.count;
-    bool observed = self->watchdog != NULL;
     pyrsl_loop_note_turn(self, count);
     while (count-- > 0 && self->ready.count > 0) {
-        rsl_event event = pyrsl_ready_take(&self->ready);
-        if ((observed ? pyrsl_loop_run_observed(self, event)
-                      : loop_run_event(self, event))
-            < 0) {
+        if (loop_run_event(self, pyrsl_ready_take(&self->ready)) < 0
+            || loop_run_between(self) < 0) {
             return -1;
         }
-        if (rsl_runtime_is_forked(self->rt)) {
-            pyrsl_raise(RSL_FORKED, NULL);
-            return -1;
-        }
-        rsl_runtime_flush_stale(self->rt, &self->sink);
     }
     return 0;
 }
@@ -398,8 +255,7 @@ loop_run_ready(LoopObject *self)
 int
 pyrsl_loop_turn(LoopObject *self)
 {
-    pyrsl_watchdog_beat(self->watchdog, LOOP_RUNS);
-    if (loop_poll(self) < 0) {
+    if (pyrsl_loop_poll(self) < 0) {
         return -1;
     }
     /* Their tasks join the ready queue where a reader's Handle would. */

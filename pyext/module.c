@@ -10,6 +10,7 @@
 #include "inotify.h"
 #include "loop.h"
 #include "native.h"
+#include "profile.h"
 #include "tls_engine.h"
 #include "transport.h"
 #include "watchdog.h"
@@ -189,7 +190,8 @@ module_exec(PyObject *module)
     module_state *st = PyModule_GetState(module);
     if (state_import(st) < 0 || state_names(st) < 0
         || module_types(module, st) < 0
-        || PyModule_AddFunctions(module, pyrsl_inotify_functions) < 0) {
+        || PyModule_AddFunctions(module, pyrsl_inotify_functions) < 0
+        || PyModule_AddFunctions(module, pyrsl_profile_functions) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RSL_VERSION);

@@ -14,6 +14,13 @@ from ._info import runtime_info
 from ._loop import Loop
 from ._native import get_cmake_dir, get_include
 from ._policy import EventLoopPolicy, install, uninstall
+from ._profile import (
+    Profile,
+    profile,
+    profiler_running,
+    start_profiler,
+    stop_profiler,
+)
 from ._run import new_event_loop, run
 from ._stats import reset_transport_stats, transport_stats
 from ._streams import (
@@ -41,6 +48,7 @@ __all__ = (
     "EventLoopPolicy",
     "FileSystemEvent",
     "Loop",
+    "Profile",
     "SSLContext",
     "Stall",
     "StreamReader",
@@ -59,11 +67,15 @@ __all__ = (
     "new_event_loop",
     "open_connection",
     "open_unix_connection",
+    "profile",
+    "profiler_running",
     "reset_transport_stats",
     "run",
     "runtime_info",
+    "start_profiler",
     "start_server",
     "start_unix_server",
+    "stop_profiler",
     "transport_stats",
     "uninstall",
 )

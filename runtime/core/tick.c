@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/tick.h"
 
+#include <rsl/prof.h>
+
 #include "core/post.h"
 #include "core/runtime_impl.h"
 #include "net/conn_impl.h"
@@ -51,6 +53,7 @@ size_t
 rsl_tick(rsl_runtime *rt, bool always)
 {
     steal_sink sink = {.base.emit = steal_sink_emit, .rt = rt};
+    int64_t start_ns;
     size_t taken;
 
     if (!always && !loop_is_saturated(rt)) {
@@ -60,7 +63,9 @@ rsl_tick(rsl_runtime *rt, bool always)
         return 0;
     }
     atomic_fetch_add(&rt->syscalls_runtime, 1); /* its look for what to read */
+    start_ns = rsl_prof_begin();
     taken = rt->backend->ops->steal(rt->backend, RSL_STEAL_BUDGET, &sink.base);
+    rsl_prof_end(RSL_PROF_STEAL, start_ns, taken);
     rsl_token_release(&rt->token, RSL_TOKEN_RUNTIME);
     /* If the loop thread fell asleep while it could not have the token, then
      * nobody polls from here on: it has to. */

@@ -9,6 +9,8 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <rsl/prof.h>
+
 #include "core/post.h"
 #include "core/runtime_impl.h"
 #include "core/thread.h"
@@ -88,6 +90,7 @@ void
 rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
 {
     rsl_msg *msg;
+    int64_t start_ns;
 
     if (atomic_load(&rt->woken)) {
         atomic_store(&rt->woken, false); /* this is the look around */
@@ -95,6 +98,10 @@ rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
     msg = rsl_mailbox_take(&rt->mailbox);
     rt->drained = 0;
     rt->drains++;
+    if (msg == NULL) {
+        return;
+    }
+    start_ns = rsl_prof_begin();
     while (msg != NULL) {
         rsl_msg *next = msg->next;
         turn_deliver(rt, msg, sink);
@@ -103,6 +110,7 @@ rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
     if (rt->drained > 0) {
         rsl_stat_add(&rt->stats, RSL_STAT_HANDOVERS, rt->drained);
     }
+    rsl_prof_end(RSL_PROF_DRAIN, start_ns, rt->drained);
 }
 
 /* While the runtime thread steals and this one has something to run, polling
@@ -303,6 +311,7 @@ rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending)
     }
     rt->last_kick_ns = now_ns;
     rt->kicks++;
+    rsl_prof_end(RSL_PROF_KICK, rsl_prof_begin(), 0);
     rsl_thread_kick(rt->thread);
 }
 
@@ -324,10 +333,13 @@ void
 rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
 {
     rsl_conn *conns[FLUSH_BATCH];
+    int64_t start_ns;
+    uint64_t sent = 0;
 
     if (rsl_list_is_empty(&rt->dirty)) {
         return;
     }
+    start_ns = rsl_prof_begin();
     rt->flush_sink = sink;
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
         rsl_list batch_of_round;
@@ -336,12 +348,14 @@ rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
         rsl_list_init(&batch_of_round);
         rsl_list_splice(&batch_of_round, &rt->dirty);
         while ((count = flush_fill(&batch_of_round, conns)) > 0) {
+            sent += count;
             rsl_spin_speak(&rt->spin);
             rt->backend->ops->send_batch(rt->backend, conns, count,
                                          rt->has_token);
         }
     }
     rt->flush_sink = &rt->post_sink;
+    rsl_prof_end(RSL_PROF_SEND, start_ns, sent);
 }
 
 static bool

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rsl/prof.h>
+
 #define TO(state) (1u << (RSL_TLS_STATE_##state))
 
 static const uint8_t tls_next[RSL_TLS_STATE_COUNT] = {
@@ -114,6 +116,7 @@ rsl_tls_status
 rsl_tls_handshake(rsl_tls *tls)
 {
     rsl_tls_status status;
+    int64_t start_ns;
 
     switch (rsl_tls_state_now(tls)) {
     case RSL_TLS_STATE_HANDSHAKE:
@@ -127,7 +130,9 @@ rsl_tls_handshake(rsl_tls *tls)
     case RSL_TLS_STATE_COUNT:
         return RSL_TLS_ERROR;
     }
+    start_ns = rsl_prof_begin();
     status = tls->ops->handshake(tls);
+    rsl_prof_end(RSL_PROF_TLS_HANDSHAKE, start_ns, 0);
     if (status == RSL_TLS_DONE) {
         tls_enter(tls, RSL_TLS_STATE_OPEN);
         tls_show_sessions(tls);
@@ -141,8 +146,10 @@ rsl_tls_handshake(rsl_tls *tls)
 static rsl_tls_status
 tls_read_some(rsl_tls *tls, void *buf, size_t cap, size_t *out)
 {
+    int64_t start_ns = rsl_prof_begin();
     rsl_tls_status status = tls->ops->read(tls, buf, cap, out);
 
+    rsl_prof_end(RSL_PROF_TLS_READ, start_ns, *out);
     if (status == RSL_TLS_EOF) {
         tls_enter(tls, tls->state == RSL_TLS_STATE_CLOSE_SENT
                            ? RSL_TLS_STATE_CLOSED
@@ -263,6 +270,7 @@ rsl_tls_write(rsl_tls *tls, const struct iovec *pieces, unsigned count,
 {
     tls_cursor at = {pieces, pieces + count, 0};
     rsl_tls_status status;
+    int64_t start_ns;
 
     *out = 0;
     switch (rsl_tls_state_now(tls)) {
@@ -278,7 +286,9 @@ rsl_tls_write(rsl_tls *tls, const struct iovec *pieces, unsigned count,
     case RSL_TLS_STATE_COUNT:
         return RSL_TLS_ERROR;
     }
+    start_ns = rsl_prof_begin();
     status = tls_write_records(tls, &at, out);
+    rsl_prof_end(RSL_PROF_TLS_WRITE, start_ns, *out);
     if (status == RSL_TLS_ERROR) {
         tls_enter(tls, RSL_TLS_STATE_FAILED);
     }
