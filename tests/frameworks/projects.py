@@ -108,6 +108,14 @@ PROJECTS = (
         "aiofiles", "25.1.0",
         requirements=("pytest", "pytest-asyncio"),
     ),
+    # Ours: TLS by those who use it most.
+    Project(
+        "https", "",
+        requirements=(
+            "aiohttp==3.14.5", "httpx==0.28.1", "uvicorn==0.54.0", "pytest"),
+        tests_here=True,
+        pytest=("-c", os.devnull, "--rootdir=."),
+    ),
     # Ours: drivers against servers of Debian's packages.
     Project(
         "databases", "",
