@@ -39,8 +39,12 @@ from ._text_subprocess import (
     create_subprocess_exec,
     create_subprocess_shell,
 )
-from ._tls_context import SSLContext
 from ._watchdog import Stall
+
+try:
+    from ._tls_context import SSLContext
+except ImportError:  # a Python without ssl
+    SSLContext = None  # type: ignore[assignment, misc]
 
 __version__ = build_info()["version"]
 

@@ -8,11 +8,17 @@ the context, asyncio's sslproto serves it over a plain transport of ours.
 from __future__ import annotations
 
 import inspect
-import ssl
 from asyncio import base_events, constants, sslproto
 from asyncio.streams import StreamReaderProtocol
 
-from . import _core, _tls
+from . import _core
+
+try:
+    import ssl
+
+    from . import _tls
+except ImportError:  # a Python without OpenSSL; asyncio works there too
+    ssl = None
 
 # 3.11 has it.
 _SHUTDOWN_TIMEOUT = getattr(constants, "SSL_SHUTDOWN_TIMEOUT", 30.0)
@@ -162,6 +168,8 @@ class TlsMixin:
         ssl_handshake_timeout=None,
         ssl_shutdown_timeout=None,
     ):
+        if ssl is None:
+            raise RuntimeError("Python ssl module is not available")
         if not isinstance(sslcontext, ssl.SSLContext):
             raise TypeError(
                 "sslcontext is expected to be an instance of ssl.SSLContext, "

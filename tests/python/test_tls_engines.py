@@ -392,3 +392,38 @@ def test_in_a_subinterpreter(flavour):
         "openssl libssl, without the GIL",
         "None not openssl: the context calls Python, in a subinterpreter",
     ], done.stderr
+
+
+WITHOUT_SSL = """
+import sys
+sys.modules["_ssl"] = None
+import asyncio, support
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(support.Echo, support.LOOPBACK, 0)
+    transport, protocol = await loop.create_connection(
+        support.Recorder, *server.sockets[0].getsockname())
+    transport.write(b"data")
+    print(await protocol.received(4))
+    try:
+        await loop.start_tls(transport, protocol, None)
+    except RuntimeError as exc:
+        print(exc)
+    transport.close()
+    server.close()
+
+loop = support.child_flavour().new_loop()
+loop.run_until_complete(main())
+loop.close()
+"""
+
+
+def test_a_python_without_ssl(flavour):
+    # Before anything of asyncio is imported.
+    done = run_python(f"""
+        import subprocess
+        sys.exit(subprocess.run([sys.executable, "-c", {WITHOUT_SSL!r}]).returncode)
+    """, flavour)
+    assert done.stdout == (
+        "b'data'\nPython ssl module is not available\n"), done.stderr
