@@ -23,24 +23,14 @@ int
 pyrsl_stream_tls_attach(StreamTransport *self,
                         const stream_tls_request *request)
 {
-    TLSEngineObject *engine = (TLSEngineObject *)request->engine;
-    PyObject *server =
-        PyObject_GetAttrString(engine->ssl_object, "server_side");
-    if (server == NULL) {
-        return -1;
-    }
+    const TLSEngineObject *engine = (TLSEngineObject *)request->engine;
     stream_tls *tls = PyMem_Calloc(1, sizeof(*tls));
-    if (tls == NULL
-        || rsl_conn_set_tls(self->conn,
-                            ((TLSEngineObject *)request->engine)->tls)
-               != RSL_OK) {
+    if (tls == NULL || rsl_conn_set_tls(self->conn, engine->tls) != RSL_OK) {
         PyMem_Free(tls);
-        Py_DECREF(server);
         PyErr_NoMemory();
         return -1;
     }
-    tls->server = server == Py_True;
-    Py_DECREF(server);
+    tls->server = engine->server_side;
     tls->engine = Py_NewRef(request->engine);
     tls->waiter =
         request->waiter == Py_None ? NULL : Py_XNewRef(request->waiter);
