@@ -1,100 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* accept.c - from a listening socket to transports.
- *
- * An acceptor is what asyncio keeps in a reader's Handle: listener, factory
- * and context. The loop owns it until it is stopped; each event borrows it by
- * `users`, because a factory may stop its own server. */
+/* accept.c - from a listening socket to transports. */
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <rsl/listener.h>
-
+#include "acceptor.h"
 #include "addr.h"
 #include "args.h"
 #include "clients.h"
 #include "errors.h"
 #include "stream_impl.h"
-
-typedef struct pyrsl_acceptor {
-    struct pyrsl_acceptor *next;
-    rsl_listener *listener; /* NULL once stopped */
-    unsigned users;
-    int fd;
-    int family, type, proto;
-    long backlog;     /* accepts at one event */
-    bool has_nodelay; /* the listener, whose connections inherit it */
-    PyObject *factory;
-    PyObject *sock;
-    PyObject *sslcontext; /* None for plain streams */
-    PyObject *server;     /* or None */
-    PyObject *timeouts;   /* a dict for asyncio's _accept_connection2() */
-    PyObject *context;
-} pyrsl_acceptor;
-
-static void
-acceptor_unref(pyrsl_acceptor *acceptor)
-{
-    if (--acceptor->users > 0) {
-        return;
-    }
-    Py_XDECREF(acceptor->factory);
-    Py_XDECREF(acceptor->sock);
-    Py_XDECREF(acceptor->sslcontext);
-    Py_XDECREF(acceptor->server);
-    Py_XDECREF(acceptor->timeouts);
-    Py_XDECREF(acceptor->context);
-    free(acceptor);
-}
-
-/* Precondition: it is the one that `link` points to. */
-static void
-acceptor_stop(pyrsl_acceptor **link)
-{
-    pyrsl_acceptor *acceptor = *link;
-    *link = acceptor->next;
-    rsl_listener_close(acceptor->listener);
-    acceptor->listener = NULL;
-    acceptor_unref(acceptor);
-}
-
-int
-pyrsl_accept_stop_fd(LoopObject *loop, int fd)
-{
-    if (!pyrsl_loop_is_owner(loop)) {
-        return 0; /* Loop._stop_serving() comes back on the loop's thread */
-    }
-    for (pyrsl_acceptor **link = &loop->acceptors; *link != NULL;
-         link = &(*link)->next) {
-        if ((*link)->fd == fd) {
-            acceptor_stop(link);
-            return 1;
-        }
-    }
-    return 0;
-}
-
-void
-pyrsl_acceptors_close_all(LoopObject *loop)
-{
-    while (loop->acceptors != NULL) {
-        acceptor_stop(&loop->acceptors);
-    }
-}
-
-int
-pyrsl_acceptors_traverse(LoopObject *loop, visitproc visit, void *arg)
-{
-    for (pyrsl_acceptor *acceptor = loop->acceptors; acceptor != NULL;
-         acceptor = acceptor->next) {
-        Py_VISIT(acceptor->factory);
-        Py_VISIT(acceptor->sock);
-        Py_VISIT(acceptor->sslcontext);
-        Py_VISIT(acceptor->server);
-        Py_VISIT(acceptor->timeouts);
-        Py_VISIT(acceptor->context);
-    }
-    return 0;
-}
 
 /* --- One connection --- */
 
@@ -131,6 +45,7 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
             .fd = fd,
             .protocol = protocol,
             .server = acceptor->server,
+            .limits = acceptor->limits,
             .context = acceptor->context,
             .family = acceptor->family,
             .type = acceptor->type,
@@ -171,6 +86,7 @@ accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
         close(fd);
         return -1;
     }
+    pyrsl_handshake_began(loop);
     PyObject *result = PyObject_CallMethodObjArgs(
         (PyObject *)loop, loop->st->str_accept_tls, number, name,
         acceptor->sock, acceptor->factory, acceptor->sslcontext,
@@ -178,7 +94,8 @@ accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
     Py_DECREF(number);
     Py_DECREF(name);
     if (result == NULL) {
-        return accept_failed(loop, NULL);
+        int status = accept_failed(loop, NULL);
+        return pyrsl_handshake_ended(loop) < 0 ? -1 : status;
     }
     Py_DECREF(result);
     return 0;
@@ -218,7 +135,7 @@ accept_one(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
 static int
 accept_error(LoopObject *loop, pyrsl_acceptor *acceptor, int code)
 {
-    rsl_listener_pause(acceptor->listener);
+    pyrsl_acceptor_fail(acceptor);
     PyObject *exc = pyrsl_os_error(code);
     if (exc == NULL) {
         return -1;
@@ -231,10 +148,21 @@ accept_error(LoopObject *loop, pyrsl_acceptor *acceptor, int code)
     return result == NULL ? -1 : 0;
 }
 
+static void
+accept_note(LoopObject *loop, pyrsl_acceptor *acceptor)
+{
+    LimitsObject *loops = pyrsl_limits_of_loop(loop);
+    pyrsl_limits_note_accept(loops);
+    if (acceptor->limits != loops) {
+        pyrsl_limits_note_accept(acceptor->limits);
+    }
+}
+
 static int
 accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
 {
-    for (long i = 0; i < acceptor->backlog; i++) {
+    long room = pyrsl_acceptor_room(loop, acceptor);
+    while (room-- > 0) {
         int fd;
         rsl_addr peer;
         rsl_err err = {0, NULL};
@@ -246,10 +174,11 @@ accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
         if (status != RSL_OK) {
             return 0;
         }
+        accept_note(loop, acceptor);
         if (accept_one(loop, acceptor, fd, &peer) < 0) {
             return -1;
         }
-        if (acceptor->listener == NULL) {
+        if (acceptor->listener == NULL || acceptor->waits) {
             return 0;
         }
     }
@@ -273,7 +202,7 @@ pyrsl_accept_event(LoopObject *loop, rsl_event event)
     } else { /* the backend has paused */
         status = accept_error(loop, acceptor, (int)event.u.arg);
     }
-    acceptor_unref(acceptor);
+    pyrsl_acceptor_unref(acceptor);
     return status;
 }
 
@@ -357,25 +286,25 @@ serve_sslcontext(pyrsl_acceptor *acceptor, PyObject *value)
 static pyrsl_acceptor *
 acceptor_new(LoopObject *loop, PyObject *const *bound)
 {
-    pyrsl_acceptor *acceptor = calloc(1, sizeof(*acceptor));
+    pyrsl_acceptor *acceptor = pyrsl_acceptor_alloc();
     if (acceptor == NULL) {
-        PyErr_NoMemory();
         return NULL;
     }
-    acceptor->users = 1;
     acceptor->factory = Py_NewRef(bound[0]);
     acceptor->sock = Py_NewRef(bound[1]);
     acceptor->server = serve_or_none(bound[3]);
+    acceptor->limits =
+        (LimitsObject *)pyrsl_limits_of_server(loop, acceptor->server);
     acceptor->backlog = bound[4] == NULL ? 100 : PyLong_AsLong(bound[4]);
     acceptor->timeouts = serve_timeouts(bound);
     acceptor->context = bound[7] == NULL || bound[7] == Py_None
                             ? PyContext_CopyCurrent()
                             : PyContext_Copy(bound[7]);
     if ((acceptor->backlog == -1 && PyErr_Occurred())
-        || serve_sslcontext(acceptor, bound[2]) < 0
+        || acceptor->limits == NULL || serve_sslcontext(acceptor, bound[2]) < 0
         || acceptor->timeouts == NULL || acceptor->context == NULL
         || serve_socket(loop, acceptor) < 0) {
-        acceptor_unref(acceptor);
+        pyrsl_acceptor_unref(acceptor);
         return NULL;
     }
     if (acceptor->backlog < 1) {
@@ -420,7 +349,7 @@ loop_start_serving(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     }
     (void)pyrsl_accept_stop_fd(self, acceptor->fd); /* the new one replaces */
     if (pyrsl_clients_install(self, acceptor->server) < 0) {
-        acceptor_unref(acceptor);
+        pyrsl_acceptor_unref(acceptor);
         return NULL;
     }
     rsl_err err = {0, NULL};
@@ -428,7 +357,7 @@ loop_start_serving(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                                           &acceptor->listener, &err);
     if (status != RSL_OK) {
         acceptor->listener = NULL;
-        acceptor_unref(acceptor);
+        pyrsl_acceptor_unref(acceptor);
         return pyrsl_raise(status, &err);
     }
     acceptor_set_nodelay(acceptor);
@@ -449,17 +378,36 @@ loop_resume_accepting(LoopObject *self, PyObject *sock)
         if (acceptor->sock != sock) {
             continue;
         }
-        rsl_err err = {0, NULL};
-        rsl_status status = rsl_listener_resume(acceptor->listener, &err);
-        if (status != RSL_OK) {
-            return pyrsl_raise(status, &err);
+        if (pyrsl_acceptor_retry(self, acceptor) < 0) {
+            return NULL;
         }
         break;
     }
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(loop_servers_doc,
+"_servers($self, /)\n--\n\n"
+"The servers that accept, each once.");
+
+static PyObject *
+loop_servers(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *servers = PyList_New(0);
+    for (pyrsl_acceptor *acceptor = self->acceptors;
+         servers != NULL && acceptor != NULL; acceptor = acceptor->next) {
+        int known = PySequence_Contains(servers, acceptor->server);
+        if (known < 0
+            || (known == 0 && PyList_Append(servers, acceptor->server) < 0)) {
+            Py_CLEAR(servers);
+        }
+    }
+    return servers;
+}
+
 PyMethodDef pyrsl_accept_loop_methods[] = {
+    {"_servers", (PyCFunction)(void (*)(void))loop_servers, METH_NOARGS,
+     loop_servers_doc},
     {"_start_serving", (PyCFunction)(void (*)(void))loop_start_serving,
      METH_FASTCALL | METH_KEYWORDS, loop_start_serving_doc},
     {"_resume_accepting", (PyCFunction)(void (*)(void))loop_resume_accepting,

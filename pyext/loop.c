@@ -8,6 +8,7 @@
 #include "dns.h"
 #include "errors.h"
 #include "handle.h"
+#include "limits.h"
 #include "native.h"
 #include "sock.h"
 #include "transport.h"
@@ -174,6 +175,10 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
     if (pyrsl_loop_backend_choice(backend, &config.backend) < 0
         || loop_takeover_choice(&config.takeover) < 0
         || loop_spin_choice(&config.spin_ns) < 0 || loop_check_tls() < 0) {
+        return NULL;
+    }
+    Py_XSETREF(self->limits, pyrsl_limits_of_environment(self));
+    if (self->limits == NULL) {
         return NULL;
     }
     rsl_err err = {0, NULL};
@@ -348,6 +353,7 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->task_factory);
     Py_VISIT(self->current_handle);
+    Py_VISIT(self->limits);
     for (size_t i = 0; i < self->ready.count; i++) {
         rsl_event event =
             self->ready.ring[(self->ready.head + i) & self->ready.mask];
@@ -402,6 +408,11 @@ loop_dealloc(LoopObject *self)
     }
     pyrsl_native_free(self);
     pyrsl_handle_lists_clear(self);
+    if (self->limits != NULL) {
+        pyrsl_limits_of_loop(self)->loop = NULL;
+        Py_CLEAR(self->limits);
+    }
+    pyrsl_wheel_fini(&self->wheel);
     free(self->ready.ring);
     free(self->watches);
     free(self->waits.places);
@@ -437,6 +448,8 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_datagram_loop_methods,
         pyrsl_transport_loop_methods,
         pyrsl_accept_loop_methods,
+        pyrsl_limits_loop_methods,
+        pyrsl_stream_limits_loop_methods,
         pyrsl_dns_loop_methods,
         pyrsl_loop_info_methods,
         pyrsl_loop_stats_methods,

@@ -21,6 +21,7 @@
 #include "state.h"
 #include "timers.h"
 #include "waits.h"
+#include "wheel.h"
 
 /* Readers and writers of one fd: an asyncio.Handle, the asyncio.Future of a
  * sock_*() that waits, or NULL. `object` is what the user registered, when that
@@ -59,7 +60,10 @@ typedef struct LoopObject {
      * closes. Answers _ensure_fd_no_transport(). [L] */
     PyObject **transports;
     int transport_cap;
-    struct pyrsl_acceptor *acceptors; /* [L] accept.c's listeners */
+    struct pyrsl_acceptor *acceptors; /* [L] acceptor.c's listeners */
+    size_t acceptors_waiting;         /* [L] of them, for a limit */
+    PyObject *limits;      /* [K] limits.h; NULL before _open_runtime() */
+    pyrsl_wheel wheel;     /* [L] deadlines of streams and acceptors */
     uint8_t *read_scratch; /* [L] where small reads land; made when needed */
     size_t sock_filled;    /* [L] a sock_recv() of so many got them all, or 0 */
     struct pyrsl_address_cache *addresses; /* [L] of datagrams; or NULL */

@@ -145,6 +145,12 @@ loop_get_spin_ns(LoopObject *self, void *Py_UNUSED(closure))
     return PyLong_FromLongLong(self->spin_ns);
 }
 
+static PyObject *
+loop_get_limits(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->limits == NULL ? Py_None : self->limits);
+}
+
 PyGetSetDef pyrsl_loop_getset[] = {
     {"_closed", (getter)loop_get_closed, (setter)loop_set_closed, NULL, NULL},
     {"_stopping", (getter)loop_get_stopping, (setter)loop_set_stopping, NULL,
@@ -157,6 +163,8 @@ PyGetSetDef pyrsl_loop_getset[] = {
     {"_current_handle", (getter)loop_get_current_handle,
      (setter)loop_set_current_handle, NULL, NULL},
     {"_spin_ns", (getter)loop_get_spin_ns, NULL, NULL, NULL},
+    {"limits", (getter)loop_get_limits, NULL,
+     "What the loop takes on: see docs/limits.md.", NULL},
     {"backend", (getter)loop_get_backend, NULL,
      "The I/O backend in use: 'io_uring' or 'epoll'.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

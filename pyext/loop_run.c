@@ -263,8 +263,13 @@ pyrsl_loop_turn(LoopObject *self)
     if (loop_queue_timers(self) < 0) {
         return -1;
     }
+    pyrsl_wheel_note(&self->wheel);
     int status = loop_run_ready(self);
     pyrsl_contexts_leave(&self->contexts);
+    /* Not before: what was on its way has been read by now. */
+    if (status == 0 && self->wheel.count > 0) {
+        status = pyrsl_wheel_turn(self);
+    }
     /* Also after an exception: what was written before it must leave. */
     if (!rsl_runtime_is_forked(self->rt)) {
         rsl_runtime_flush_turn(self->rt, &self->sink, self->ready.count > 0);

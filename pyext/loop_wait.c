@@ -26,24 +26,26 @@ loop_timeout_ns(LoopObject *self)
     if (loop_found(self) > 0 || atomic_load(&self->stopping)) {
         return 0;
     }
+    int64_t wheel_ns = pyrsl_wheel_timeout_ns(&self->wheel);
     double when;
     Py_BEGIN_CRITICAL_SECTION(self);
     when = pyrsl_timers_when(&self->timers);
     Py_END_CRITICAL_SECTION();
     if (when == INFINITY) {
-        return -1;
+        return wheel_ns;
     }
     double now =
         self->foreign_clock ? self->foreign_now : pyrsl_clock_seconds();
     double delay = when - now;
     if (!(delay > 0)) {
         /* NaN never fires, and must not make the loop spin. */
-        return isnan(delay) ? -1 : 0;
+        return isnan(delay) ? wheel_ns : 0;
     }
     if (delay > LOOP_SLEEP_SECONDS_MAX) {
         delay = LOOP_SLEEP_SECONDS_MAX;
     }
-    return (int64_t)ceil(delay * 1e9);
+    int64_t delay_ns = (int64_t)ceil(delay * 1e9);
+    return wheel_ns >= 0 && wheel_ns < delay_ns ? wheel_ns : delay_ns;
 }
 
 static int

@@ -8,6 +8,7 @@
 #include "fast_streams.h"
 #include "handle.h"
 #include "inotify.h"
+#include "limits.h"
 #include "loop.h"
 #include "native.h"
 #include "profile.h"
@@ -167,7 +168,7 @@ module_types(PyObject *module, module_state *st)
         || pyrsl_datagram_type(module, st) < 0
         || pyrsl_fast_types(module, st) < 0
         || pyrsl_clients_type(module, st) < 0
-        || pyrsl_work_types(module, st) < 0
+        || pyrsl_limits_type(module, st) < 0 || pyrsl_work_types(module, st) < 0
         || pyrsl_native_types(module, st) < 0 || pyrsl_tls_types(module, st) < 0
         || pyrsl_watchdog_type(module, st) < 0) {
         return -1;
@@ -180,6 +181,7 @@ module_types(PyObject *module, module_state *st)
                    || PyModule_AddType(module, st->ReadPipeTransportType) < 0
                    || PyModule_AddType(module, st->WritePipeTransportType) < 0
                    || PyModule_AddType(module, st->DatagramTransportType) < 0
+                   || PyModule_AddType(module, st->LimitsType) < 0
                ? -1
                : 0;
 }
@@ -217,6 +219,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->WorkItemType);
     Py_VISIT(st->WorkQueueType);
     Py_VISIT(st->NativeFutureType);
+    Py_VISIT(st->LimitsType);
     Py_VISIT(st->TLSEngineType);
     Py_VISIT(st->TLSSessionsType);
     Py_VISIT(st->TLSConfigType);
@@ -248,6 +251,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->WorkQueueType);
     Py_CLEAR(st->NativeFutureType);
     Py_CLEAR(st->future_cancel);
+    Py_CLEAR(st->LimitsType);
     Py_CLEAR(st->TLSEngineType);
     Py_CLEAR(st->TLSSessionsType);
     Py_CLEAR(st->TLSConfigType);

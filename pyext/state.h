@@ -42,6 +42,7 @@
     X(attach, "_attach")                                \
     X(detach, "_detach")                                \
     X(clients, "_clients")                              \
+    X(limits, "limits")                                 \
     X(sockets, "_sockets")                              \
     X(wakeup, "_wakeup")                                \
     X(fileno, "fileno")                                 \
@@ -128,6 +129,7 @@ typedef struct module_state {
     PyTypeObject *WorkItemType; /* a job of run_in_executor() */
     PyTypeObject *WorkQueueType;
     PyTypeObject *NativeFutureType; /* native_future_type.c */
+    PyTypeObject *LimitsType;
     PyTypeObject *TLSEngineType;
     PyTypeObject *TLSSessionsType;
     PyTypeObject *TLSConfigType; /* NULL without mbedTLS */

@@ -63,12 +63,14 @@ typedef struct StreamTransport {
 
     PyObject *dict;
     PyObject *weakreflist;
-    module_state *st;      /* [K] */
-    rsl_conn *conn;        /* NULL once closed or detached */
-    PyObject *protocol;    /* NULL after connection_lost() */
-    PyObject *context;     /* where read callbacks run; see context_shared */
-    PyObject *made;        /* connection_made(), bound, until it is called */
-    PyObject *server;      /* NULL when there is none, or detached */
+    module_state *st;   /* [K] */
+    rsl_conn *conn;     /* NULL once closed or detached */
+    PyObject *protocol; /* NULL after connection_lost() */
+    PyObject *context;  /* where read callbacks run; see context_shared */
+    PyObject *made;     /* connection_made(), bound, until it is called */
+    PyObject *server;   /* NULL when there is none, or detached */
+    struct LimitsObject *limits; /* that hold for it; NULL once it is lost */
+    struct stream_deadlines *deadlines; /* NULL when it has none */
     PyObject *sock;        /* the Python socket that owns the fd, or NULL */
     PyObject *closed_sock; /* what `sock` was: get_extra_info() still has it */
     PyObject *empty_waiter;
@@ -94,6 +96,7 @@ typedef struct StreamTransport {
     bool paused;         /* pause_reading() */
     bool buffered;       /* the protocol is a BufferedProtocol */
     bool fast;           /* the protocol is a FastProtocol */
+    bool counted;        /* among its server's connections */
     bool has_held;       /* the conn keeps chunks that came while paused */
     bool write_blocked;  /* the socket is full: WRITABLE or SENT will come */
     bool eof;            /* write_eof() */
@@ -118,10 +121,11 @@ typedef struct stream_request {
     int fd;
     PyObject *sock; /* NULL: accepted, the fd is the transport's */
     PyObject *protocol;
-    PyObject *waiter;  /* or NULL */
-    PyObject *extra;   /* or NULL */
-    PyObject *server;  /* or NULL */
-    PyObject *context; /* whose copy the current one is, or NULL */
+    PyObject *waiter;            /* or NULL */
+    PyObject *extra;             /* or NULL */
+    PyObject *server;            /* or NULL */
+    struct LimitsObject *limits; /* the server's, where that is known */
+    PyObject *context;           /* whose copy the current one is, or NULL */
     const struct stream_tls_request *tls; /* or NULL */
     const rsl_addr *peer;                 /* what accept() said, or NULL */
     int family, type, proto;              /* of an accepted fd */
@@ -132,6 +136,24 @@ typedef struct stream_request {
 
 void pyrsl_acceptors_close_all(LoopObject *loop);
 int pyrsl_acceptors_traverse(LoopObject *loop, visitproc visit, void *arg);
+
+/* --- stream_limits.c --- */
+
+/* The limits of its server (`known`, or NULL to ask), or else of the loop, hold
+ * from now on. -1 with an exception. */
+int pyrsl_stream_limit(StreamTransport *self, struct LimitsObject *known);
+
+/* They hold no more; it is no connection of its server's any more. */
+int pyrsl_stream_unlimit(StreamTransport *self);
+
+/* Something came in, was written, or the socket has room again. For those with
+ * deadlines. */
+void pyrsl_stream_touch_input(StreamTransport *self);
+void pyrsl_stream_touch_output(StreamTransport *self);
+void pyrsl_stream_touch_room(StreamTransport *self);
+
+/* Output waits that was not to: abort when it is too much. */
+int pyrsl_stream_check_backlog(StreamTransport *self);
 
 /* --- stream_open.c --- */
 

@@ -126,7 +126,8 @@ stream_set_up(StreamTransport *self, const stream_request *request)
         return -1;
     }
     if (pyrsl_stream_set_protocol(self, request->protocol) < 0
-        || stream_attach(self, request->server) < 0) {
+        || stream_attach(self, request->server) < 0
+        || pyrsl_stream_limit(self, request->limits) < 0) {
         return -1;
     }
     return stream_announce(self, request->waiter);
@@ -147,6 +148,7 @@ pyrsl_stream_open(LoopObject *loop, const stream_request *request)
         PyObject *exc = PyErr_GetRaisedException();
         self->state = STREAM_CLOSED;
         pyrsl_stream_release(self);
+        (void)pyrsl_stream_unlimit(self);
         Py_DECREF(self);
         PyErr_SetRaisedException(exc);
         return NULL;

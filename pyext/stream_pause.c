@@ -45,6 +45,9 @@ pyrsl_stream_read_begin(StreamTransport *self)
         return -1;
     }
     self->reading = true;
+    if (self->deadlines != NULL) {
+        pyrsl_stream_touch_input(self);
+    }
     pyrsl_stream_update_held(self);
     bool has_plain = self->tls != NULL && rsl_conn_has_plain(self->conn);
     if (!self->has_held && self->end == STREAM_END_NONE && !has_plain) {

@@ -139,11 +139,12 @@ static int
 stream_detach_server(StreamTransport *self)
 {
     PyObject *server = self->server;
-    if (server == NULL) {
-        return 0;
+    int status = 0;
+    if (server != NULL) {
+        self->server = NULL;
+        status = pyrsl_clients_detach(self->st, server, (PyObject *)self);
     }
-    self->server = NULL;
-    return pyrsl_clients_detach(self->st, server, (PyObject *)self);
+    return pyrsl_stream_unlimit(self) < 0 ? -1 : status;
 }
 
 static int
@@ -344,8 +345,14 @@ stream_dispatch(StreamTransport *self, LoopObject *loop, rsl_event event)
     }
     switch (rsl_tag_kind(event.tag)) {
     case RSL_EV_READABLE:
+        if (self->deadlines != NULL) {
+            pyrsl_stream_touch_input(self);
+        }
         return pyrsl_stream_on_readable(self);
     case RSL_EV_DATA:
+        if (self->deadlines != NULL) {
+            pyrsl_stream_touch_input(self);
+        }
         rsl_conn_received(self->conn);
         return pyrsl_stream_on_data(self, loop, event.u.ptr);
     case RSL_EV_EOF:
@@ -353,6 +360,9 @@ stream_dispatch(StreamTransport *self, LoopObject *loop, rsl_event event)
     case RSL_EV_READ_ERROR:
         return pyrsl_stream_on_end(self, (int)event.u.arg);
     case RSL_EV_WRITABLE:
+        if (self->deadlines != NULL) {
+            pyrsl_stream_touch_room(self);
+        }
         return pyrsl_stream_on_writable(self);
     case RSL_EV_SENT:
         return pyrsl_stream_on_sent(self, (int)event.u.arg);

@@ -19,6 +19,7 @@ stream_traverse(StreamTransport *self, visitproc visit, void *arg)
     Py_VISIT(self->context);
     Py_VISIT(self->made);
     Py_VISIT(self->server);
+    Py_VISIT(self->limits);
     Py_VISIT(self->sock);
     Py_VISIT(self->closed_sock);
     Py_VISIT(self->empty_waiter);
@@ -37,6 +38,9 @@ stream_clear(StreamTransport *self)
     PyObject *server = self->server;
     self->server = NULL;
     pyrsl_clients_forget(self->st, server);
+    if (pyrsl_stream_unlimit(self) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
     Py_CLEAR(self->sock);
     Py_CLEAR(self->closed_sock);
     Py_CLEAR(self->empty_waiter);

@@ -30,6 +30,9 @@ pyrsl_stream_loan_return(void *loan)
 static int
 write_tell_flow(StreamTransport *self)
 {
+    if (pyrsl_stream_check_backlog(self) < 0) {
+        return -1;
+    }
     if (self->conn == NULL || self->conn_lost != 0) {
         return 0;
     }
@@ -61,6 +64,9 @@ write_may_wait(const StreamTransport *self)
 static inline int
 write_queued(StreamTransport *self)
 {
+    if (self->deadlines != NULL) {
+        pyrsl_stream_touch_output(self);
+    }
     return write_may_wait(self) ? 0 : write_now(self);
 }
 

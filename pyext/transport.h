@@ -34,6 +34,7 @@ void pyrsl_stream_conn_closed(void *owner);
 /* Loop methods: _make_socket_transport, _make_tls_transport, _start_serving. */
 extern PyMethodDef pyrsl_stream_loop_methods[];
 extern PyMethodDef pyrsl_stream_tls_loop_methods[];
+extern PyMethodDef pyrsl_stream_limits_loop_methods[];
 extern PyMethodDef pyrsl_accept_loop_methods[];
 
 /* If `fd` is a listener of this loop, stop it: 1, else 0. Called by

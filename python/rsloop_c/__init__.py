@@ -22,6 +22,7 @@ from ._profile import (
     stop_profiler,
 )
 from ._run import new_event_loop, run
+from ._server import Server
 from ._stats import reset_transport_stats, transport_stats
 from ._streams import (
     StreamReader,
@@ -54,6 +55,7 @@ __all__ = (
     "Loop",
     "Profile",
     "SSLContext",
+    "Server",
     "Stall",
     "StreamReader",
     "StreamReaderProtocol",

@@ -205,10 +205,28 @@ class Watchdog:
     def wait(self) -> tuple[float, bool, bytes | None, Any] | None: ...
     def end(self) -> None: ...
 
+# What a loop, or a server, takes on; None is no limit.
+@final
+class Limits:
+    max_connections: int | None
+    max_accept_rate: float | None
+    max_pending_tls_handshakes: int | None
+    idle_timeout: float | None
+    read_timeout: float | None
+    write_timeout: float | None
+    max_write_buffer_bytes: int | None
+    @property
+    def connections(self) -> int: ...
+    @property
+    def pending_tls_handshakes(self) -> int: ...
+    def _wait(self, future: asyncio.Future[None], /) -> None: ...
+
 @disjoint_base
 class Loop:
     @property
     def backend(self) -> str: ...
+    @property
+    def limits(self) -> Limits: ...
     def run_forever(self) -> None: ...
     def run_until_complete(
         self, future: Generator[Any, None, _T] | Awaitable[_T]

@@ -21,6 +21,7 @@ from ._datagram import DatagramMixin
 from ._dns import ResolverMixin
 from ._executor import ExecutorMixin
 from ._fs_events import FileSystemMixin
+from ._server import ServerMixin
 from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
 from ._tls_loop import TlsMixin
@@ -61,6 +62,7 @@ class Loop(
     ResolverMixin,
     ExecutorMixin,
     FileSystemMixin,
+    ServerMixin,
     SockMixin,
     SubprocessMixin,
     TlsMixin,

@@ -9,9 +9,10 @@ from _typeshed import StrOrBytesPath
 
 from . import _core
 from ._fs_events import FileSystemEvent, FileSystemWatch
+from ._server import ServerMixin
 from ._watchdog import Stall
 
-class Loop(_core.Loop, asyncio.SelectorEventLoop):
+class Loop(_core.Loop, ServerMixin, asyncio.SelectorEventLoop):
     watchdog_callback: Callable[[Stall], object] | None
     watchdog_file: IO[Any] | int | None
     def __init__(self, backend: str | None = None) -> None: ...

@@ -85,7 +85,7 @@ class TransportColdMixin:
         conn.setblocking(False)
         if self.get_debug():
             logger.debug("%r got a new connection from %r: %r", server, peername, conn)
-        self.create_task(
+        task = self.create_task(
             self._accept_connection2(
                 protocol_factory,
                 conn,
@@ -95,3 +95,8 @@ class TransportColdMixin:
                 **timeouts,
             )
         )
+        # Not by the coroutine: a task may be cancelled before it begins.
+        task.add_done_callback(self._on_accept_tls_done)
+
+    def _on_accept_tls_done(self, task):
+        self._handshake_ended()

@@ -215,6 +215,12 @@ rsl_conn_relend(rsl_conn *conn, const void *data, void *loan)
     conn_return_loan(conn, old);
 }
 
+int64_t
+rsl_conn_waits_since(const rsl_conn *conn)
+{
+    return conn->backlog_bytes == 0 ? 0 : conn->oldest_write_ns;
+}
+
 size_t
 rsl_conn_backlog(const rsl_conn *conn)
 {

@@ -26,6 +26,12 @@ USES = """
         timer.when()
         loop.create_task(asyncio.sleep(0)).add_done_callback(print)
         name: str = loop.backend
+        loop.limits.max_connections = 1000
+        loop.limits.idle_timeout = None
+        open_now: int = loop.limits.connections + await loop.drain(0.5)
+        server = await asyncio.start_server(print, limits={"max_connections": open_now})
+        assert isinstance(server, rsloop_c.Server)
+        await server.drain()
         changed: list[tuple[str, rsloop_c.FileSystemEvent]] = []
         watch = loop._monitor_fs("/", lambda *event: changed.append(event))
         watch.cancel()

@@ -87,6 +87,9 @@ uint64_t rsl_conn_bytes_written(const rsl_conn *conn);
 /* Bytes queued and not yet accepted by the kernel. */
 size_t rsl_conn_backlog(const rsl_conn *conn);
 
+/* Since when there has been such (rsl_clock_now_ns()), or 0 for no backlog. */
+int64_t rsl_conn_waits_since(const rsl_conn *conn);
+
 /* Send now what can be sent. RSL_OK: the queue is empty. RSL_AGAIN: the socket
  * is full, RSL_EV_WRITABLE will follow. RSL_OS with *err: the stream is
  * broken and the queue is kept. */
