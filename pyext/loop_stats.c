@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* loop_stats.c - the figures of stats.h as Python objects. */
+#include <limits.h>
 #include <math.h>
 
+#include <rsl/metrics.h>
+
+#include "errors.h"
 #include "loop.h"
 
 static int
@@ -122,7 +126,54 @@ pyrsl_loop_set_slow_duration(LoopObject *self, PyObject *value)
     atomic_store(&self->stats->slow_turn_ns, slow_ns);
 }
 
+/* --- The endpoint --- */
+
+PyDoc_STRVAR(loop_serve_metrics_doc,
+"_serve_metrics($self, fd, /)\n--\n\n"
+"Answer GET /metrics on the listening socket fd, which is taken. Returns the\n"
+"endpoint's number.");
+
+static PyObject *
+loop_serve_metrics(LoopObject *self, PyObject *value)
+{
+    long fd = PyLong_AsLong(value);
+    if ((fd == -1 && PyErr_Occurred()) || pyrsl_loop_check_closed(self) < 0
+        || pyrsl_loop_check_owner(self) < 0) {
+        return NULL;
+    }
+    uint64_t name;
+    rsl_err err = {0, NULL};
+    rsl_status status = fd < INT_MIN || fd > INT_MAX
+                            ? RSL_UNSUPPORTED
+                            : rsl_metrics_open(self->rt, (int)fd, &name, &err);
+    if (status != RSL_OK) {
+        return pyrsl_raise(status, &err);
+    }
+    return PyLong_FromUnsignedLongLong(name);
+}
+
+PyDoc_STRVAR(loop_stop_metrics_doc,
+"_stop_metrics($self, number, /)\n--\n\n"
+"Close an endpoint; nothing for one that is closed.");
+
+static PyObject *
+loop_stop_metrics(LoopObject *self, PyObject *value)
+{
+    unsigned long long name = PyLong_AsUnsignedLongLong(value);
+    if (PyErr_Occurred() || pyrsl_loop_check_owner(self) < 0) {
+        return NULL;
+    }
+    if (self->rt != NULL) {
+        rsl_metrics_close(self->rt, name);
+    }
+    Py_RETURN_NONE;
+}
+
 PyMethodDef pyrsl_loop_stats_methods[] = {
+    {"_serve_metrics", (PyCFunction)(void (*)(void))loop_serve_metrics, METH_O,
+     loop_serve_metrics_doc},
+    {"_stop_metrics", (PyCFunction)(void (*)(void))loop_stop_metrics, METH_O,
+     loop_stop_metrics_doc},
     {"stats", (PyCFunction)(void (*)(void))loop_stats, METH_NOARGS,
      loop_stats_doc},
     {NULL, NULL, 0, NULL},

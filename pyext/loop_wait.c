@@ -161,6 +161,7 @@ pyrsl_loop_poll(LoopObject *self)
     rsl_runtime_drain(self->rt, &self->sink);
     if (self->ready.count > 0 && self->ready.io_count == 0
         && rsl_runtime_is_quiet(self->rt)) {
+        rsl_runtime_go_on(self->rt);
         return PyErr_CheckSignals();
     }
     if (loop_note_foreign_time(self) < 0) {

@@ -12,6 +12,7 @@ from ._core import build_info
 from ._fs_events import FileSystemEvent
 from ._info import runtime_info
 from ._loop import Loop
+from ._metrics import MetricsEndpoint
 from ._native import get_cmake_dir, get_include
 from ._policy import EventLoopPolicy, install, uninstall
 from ._profile import (
@@ -53,6 +54,7 @@ __all__ = (
     "EventLoopPolicy",
     "FileSystemEvent",
     "Loop",
+    "MetricsEndpoint",
     "Profile",
     "SSLContext",
     "Server",

@@ -21,6 +21,7 @@ from ._datagram import DatagramMixin
 from ._dns import ResolverMixin
 from ._executor import ExecutorMixin
 from ._fs_events import FileSystemMixin
+from ._metrics import MetricsMixin, address_from_environment
 from ._server import ServerMixin
 from ._sock import SockMixin
 from ._subprocess import SubprocessMixin
@@ -62,6 +63,7 @@ class Loop(
     ResolverMixin,
     ExecutorMixin,
     FileSystemMixin,
+    MetricsMixin,
     ServerMixin,
     SockMixin,
     SubprocessMixin,
@@ -80,6 +82,7 @@ class Loop(
     def __init__(self, backend=None):
         self._pidfds = set()
         watchdog = bound_from_environment()
+        metrics = address_from_environment()
         try:
             self._open_runtime(backend)
             super().__init__(selector=_WatchedFds(self))
@@ -88,6 +91,7 @@ class Loop(
             self._close_runtime()
             raise
         self.watchdog = watchdog
+        self._serve_metrics_by_environment(metrics)
 
     # --- Running -----------------------------------------------------------
 
@@ -115,6 +119,7 @@ class Loop(
             return
         super().close()
         self.watchdog = None
+        self._close_metrics()
         self._close_runtime()
         self._forget_children()
         self._close_fs_watches()

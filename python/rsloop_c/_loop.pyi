@@ -9,6 +9,7 @@ from _typeshed import StrOrBytesPath
 
 from . import _core
 from ._fs_events import FileSystemEvent, FileSystemWatch
+from ._metrics import MetricsEndpoint
 from ._server import ServerMixin
 from ._watchdog import Stall
 
@@ -20,6 +21,9 @@ class Loop(_core.Loop, ServerMixin, asyncio.SelectorEventLoop):
     def watchdog(self) -> float | None: ...
     @watchdog.setter
     def watchdog(self, seconds: float | None) -> None: ...
+    def serve_metrics(
+        self, host: str = "127.0.0.1", port: int = 0, *, path: str | None = None
+    ) -> MetricsEndpoint: ...
     def _monitor_fs(
         self,
         path: StrOrBytesPath,

@@ -13,6 +13,7 @@
 #include "core/runtime_impl.h"
 #include "core/thread.h"
 #include "net/conn_impl.h"
+#include "sight/metrics.h"
 #include "sight/registry.h"
 
 static void
@@ -29,6 +30,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
     rsl_list_init(&rt->dirty);
     rsl_list_init(&rt->closing);
     rsl_rwatches_init(&rt->rwatches);
+    rsl_list_init(&rt->metrics);
     rt->post_sink.emit = rsl_post_sink_emit;
     rt->flush_sink = &rt->post_sink;
     atomic_init(&rt->busy_since_ns, 0);
@@ -152,6 +154,7 @@ rsl_runtime_close(rsl_runtime *rt)
         rt->thread = NULL;
     }
     rsl_rwatches_fini(&rt->rwatches, forked);
+    rsl_metrics_fini(rt);
     if (rt->reactor != NULL) {
         rsl_reactor_free(rt->reactor, forked);
         rt->reactor = NULL;

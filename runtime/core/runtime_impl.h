@@ -81,6 +81,8 @@ struct rsl_runtime {
     rsl_lag lag;                       /* [L] */
     uint64_t number;                   /* [K] in this process */
     rsl_list registry_link;            /* sight/registry.c's */
+    rsl_list metrics;                  /* [L] sight/metrics.c's endpoints */
+    uint64_t metrics_named;            /* [L] the last one's name */
     atomic_uint_fast64_t takeovers;    /* [A] the runtime thread's figures */
     atomic_uint_fast64_t stolen_bytes; /* [A] */
     atomic_uint_fast64_t syscalls_runtime; /* [A] */

@@ -139,6 +139,21 @@ rsl_runtime_is_quiet(const rsl_runtime *rt)
            && backend->ops->is_quiet != NULL && backend->ops->is_quiet(backend);
 }
 
+/* One turn after the other without a sleep. */
+static inline void
+turn_goes_on(rsl_runtime *rt)
+{
+    if (++rt->lag.turns >= rt->lag.window) {
+        rsl_lag_look(rt);
+    }
+}
+
+void
+rsl_runtime_go_on(rsl_runtime *rt)
+{
+    turn_goes_on(rt);
+}
+
 /* Sends that the last flush only prepared would go out with this turn's wait.
  * A turn without the token has none, and rsl_runtime_sleep() may not call
  * hooks, so they go now. */
@@ -180,15 +195,6 @@ turn_park(rsl_runtime *rt)
     }
     rsl_mailbox_unpark(&rt->mailbox);
     return false;
-}
-
-/* One turn after the other without a sleep. */
-static inline void
-turn_goes_on(rsl_runtime *rt)
-{
-    if (++rt->lag.turns >= rt->lag.window) {
-        rsl_lag_look(rt);
-    }
 }
 
 rsl_status

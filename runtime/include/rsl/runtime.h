@@ -102,6 +102,9 @@ void rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink);
  * than 50 us. */
 bool rsl_runtime_is_quiet(const rsl_runtime *rt);
 
+/* Such a turn: it counts as one, in how long turns take. */
+void rsl_runtime_go_on(rsl_runtime *rt);
+
 /* Take the token and, having it, drain again (that keeps streams in order).
  * RSL_BUSY: the runtime thread drives; skip to rsl_runtime_sleep(). Calls
  * hooks. */
