@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -345,3 +346,23 @@ def test_top_reads_figures():
         "0", "5us", "12.5ms", "1.5s", "75s"]
     assert [module.amount(value) for value in (0, 999, 1000, 2.5e6)] == [
         "0", "999", "1k", "2.5M"]
+
+
+# --- OpenTelemetry -----------------------------------------------------------
+
+def test_the_opentelemetry_example(flavour):
+    """On the SDK where there is one, else on what stands for it here."""
+    example = (Path(__file__).resolve().parents[2]
+               / "examples" / "opentelemetry_metrics.py")
+    done = run_python(f"""
+        import runpy
+        try:
+            import opentelemetry.sdk.metrics
+        except ImportError:
+            import opentelemetry_stand_in
+            opentelemetry_stand_in.install()
+        runpy.run_path({str(example)!r}, run_name="__main__")
+        """, flavour)
+    assert done.returncode == 0, done.stderr
+    for name in ("turns", "callbacks", "connections", "turn.buckets"):
+        assert f"rsloop_c.{name}" in done.stdout

@@ -61,7 +61,8 @@ async def test_bytes_and_connections_are_counted(loop):
 
 
 async def test_backlog_is_what_waits_to_be_sent(loop):
-    async with transport_and_peer() as (transport, _, peer):
+    async with transport_and_peer(sndbuf=65536, rcvbuf=65536) as (
+            transport, _, peer):
         transport.write(b"x" * (8 << 20))
         await asyncio.sleep(0)
         backlog = loop.stats()["write_backlog"]
