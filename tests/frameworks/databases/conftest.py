@@ -7,6 +7,7 @@ import pytest
 import servers
 from coroutine_tests import pytest_pyfunc_call  # noqa: F401
 
+
 def server(start):
     try:
         with start() as running:
