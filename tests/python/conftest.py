@@ -77,10 +77,10 @@ def pytest_configure(config):
         for flavour in config.flavours
         for engine in (engines if flavour.ours else [None])]
     if len(engines) > 1:
-        # asyncio's TLS knows of no backend.
+        # What an engine does with bytes is the same however they move.
         config.tls_flavours = [
             flavour for flavour in config.tls_flavours
-            if flavour.tls != "python" or flavour.name == "epoll"]
+            if flavour.tls in (None, "openssl") or flavour.name == "epoll"]
     config.no_ring = support.kernel_refuses_io_uring()
     if any(flavour.ours for flavour in config.flavours):
         try:
