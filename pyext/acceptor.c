@@ -99,11 +99,9 @@ acceptor_count_room(LoopObject *loop, const pyrsl_acceptor *acceptor,
     if (acceptor->limits != loops) {
         room = pyrsl_limits_room(acceptor->limits, room, wait_ns);
     }
-    if (acceptor->sslcontext != Py_None
-        && !pyrsl_limits_handshake_fits(loops)) {
-        room = 0;
-    }
-    return room;
+    return acceptor->sslcontext == Py_None
+               ? room
+               : pyrsl_limits_handshake_room(loops, room);
 }
 
 /* Until a limit has room again. */

@@ -265,12 +265,13 @@ pyrsl_limits_note_accept(LimitsObject *self)
 
 /* --- Handshakes --- */
 
-bool
-pyrsl_limits_handshake_fits(const LimitsObject *self)
+size_t
+pyrsl_limits_handshake_room(const LimitsObject *self, size_t most)
 {
-    return !self->handshakes_full
-           && (double)self->handshakes
-                  < self->values.max_pending_tls_handshakes;
+    double room =
+        self->values.max_pending_tls_handshakes - (double)self->handshakes;
+    room = self->handshakes_full || !(room > 0) ? 0 : room;
+    return room < (double)most ? (size_t)room : most;
 }
 
 void

@@ -65,8 +65,8 @@ pyrsl_limits_room(const LimitsObject *self, size_t most, int64_t *wait_ns);
 /* One was accepted. */
 void pyrsl_limits_note_accept(LimitsObject *self);
 
-/* Whether a TLS server may begin another handshake. */
-bool pyrsl_limits_handshake_fits(const LimitsObject *self);
+/* How many handshakes, of `most`, a TLS server may begin. */
+size_t pyrsl_limits_handshake_room(const LimitsObject *self, size_t most);
 
 /* --- Server handshakes of a loop, for whoever drives them --- */
 

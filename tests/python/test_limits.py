@@ -174,6 +174,20 @@ async def test_a_server_accepts_no_more_than_its_cap(loop):
         await until(lambda: loop.limits.connections == 0)
 
 
+@pytest.mark.tls
+async def test_connections_that_come_at_once_are_counted(loop):
+    async with serving_with({"max_connections": 3}, ssl=serving()) as (secure, _), \
+            serving_with({"max_connections": 4}) as (plain, accepting):
+        socks = half_open(secure, 20) + half_open(plain, 20)
+        await accepting.count(4)
+        await until(lambda: secure.limits.connections == 3)
+        await settle()
+        assert (secure.limits.connections, plain.limits.connections) == (3, 4)
+        for sock in socks:
+            sock.close()
+        await until(lambda: loop.limits.connections == 0)
+
+
 async def test_a_loops_cap_is_all_its_servers(loop):
     loop.limits.max_connections = 2
     async with serving_with() as (one, first), serving_with() as (two, second):
@@ -302,16 +316,10 @@ async def test_a_stream_hears_what_the_cap_said(loop):
 
 # --- handshakes --------------------------------------------------------------
 
-async def half_open(server, count):
-    """Connections whose clients say nothing."""
-    loop = asyncio.get_running_loop()
-    socks = []
-    for _ in range(count):
-        sock = socket.socket()
-        sock.setblocking(False)
-        await loop.sock_connect(sock, server.sockets[0].getsockname())
-        socks.append(sock)
-    return socks
+def half_open(server, count):
+    """Connections whose clients say nothing, all there before the loop looks."""
+    address = server.sockets[0].getsockname()
+    return [socket.create_connection(address) for _ in range(count)]
 
 
 @pytest.mark.tls
@@ -319,7 +327,7 @@ async def test_unfinished_handshakes_are_capped(loop):
     loop.limits.max_pending_tls_handshakes = 8
     async with serving_with(ssl=serving()) as (secure, _), \
             serving_with() as (plain, _):
-        socks = await half_open(secure, 40)
+        socks = half_open(secure, 40)
         await until(lambda: loop.limits.pending_tls_handshakes == 8)
         await settle()
         assert loop.limits.pending_tls_handshakes == 8
@@ -360,7 +368,7 @@ async def test_finished_handshakes_are_not_counted(loop):
 async def test_a_handshake_that_times_out_makes_room(loop):
     loop.limits.max_pending_tls_handshakes = 1
     async with serving_with(ssl=serving(), ssl_handshake_timeout=0.1) as (server, _):
-        socks = await half_open(server, 3)
+        socks = half_open(server, 3)
         client = await connect(server, ssl=trusting(), server_hostname="localhost")
         await end(client)
         for sock in socks:
