@@ -3,9 +3,9 @@
 
 Awaitables that do nothing, one after the other and a hundred at once: those of
 rsloop_c.h, which a native thread or the pool completes, beside run_in_executor()
-of several loops and, where a module rsloop_completions can be imported, rsloop's
-future_into_py() in Rust. Each figure is of a process of its own, the median of
-the rounds; CPU is of all its threads. Needs a C compiler."""
+of several loops. (rsloop's future_into_py() is Rust's: its wheel has nothing to
+call.) Each figure is of a process of its own, the median of the rounds; CPU is of
+all its threads. Needs a C compiler."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ ROWS = (
     ("asyncio", "run_in_executor"),
     ("uvloop", "run_in_executor"),
     ("rsloop", "run_in_executor"),
-    ("rsloop", "rsloop_completions.future_into_py"),
     ("rsloop_c:auto", "run_in_executor"),
     ("rsloop_c:auto", f"{MODULE}.by_pool"),
     ("rsloop_c:auto", f"{MODULE}.by_thread"),

@@ -43,6 +43,8 @@ def compiler(name="cc"):
 
 
 def sanitizers():
+    if "libtsan" in os.environ.get("LD_PRELOAD", ""):
+        return ["-fsanitize=thread"]
     return ["-fsanitize=address,undefined"] if UNDER_ASAN else []
 
 
