@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include <rsl/jobs.h>
+#include <rsl/runtime.h>
 
 #include "net/resolver_impl.h"
 
@@ -66,7 +67,9 @@ pool_init_empty(rsl_pool *pool)
     pthread_condattr_destroy(&attr);
     rsl_list_init(&pool->queue);
     pool->held = false;
-    pool->queued = pool->threads = pool->idle = 0;
+    pool->looking = false;
+    pool->threads = pool->idle = pool->coming = 0;
+    atomic_store(&pool->queued, 0);
 }
 
 static struct timespec
@@ -156,20 +159,67 @@ pools_init(void)
         pthread_atfork(pools_fork_begins, pools_fork_ended, pools_forked);
 }
 
-/* The next job, or NULL after idle_ns without one. With the lock. */
-static rsl_pool_job *
-pool_take(rsl_pool *pool)
+/* One of those that sleep is woken, unless somebody will come anyway: who comes
+ * wakes the next one if there is more to do. So a burst of short jobs costs few
+ * wakes, and long ones are soon on as many threads as they need. With the lock.
+ */
+static void
+pool_call(rsl_pool *pool)
 {
-    struct timespec until = pool_deadline(pool->idle_ns);
-    pool->idle++;
-    if (pool->held) {
-        pthread_cond_signal(&pool->quiet);
+    if (pool->coming == 0 && !pool->looking && pool->idle > 0) {
+        pool->coming++;
+        pthread_cond_signal(&pool->work);
     }
+}
+
+/* Look for work for a moment. With the lock, which is left meanwhile. */
+static void
+pool_look(rsl_pool *pool)
+{
+    pool->looking = true;
+    pthread_mutex_unlock(&pool->lock);
+    int64_t start_ns = rsl_clock_now_ns(), spent_ns;
+    bool found;
+    do {
+        found = atomic_load(&pool->queued) > 0;
+        spent_ns = rsl_clock_now_ns() - start_ns;
+    } while (!found && spent_ns < pool->looks.limit_ns);
+    pthread_mutex_lock(&pool->lock);
+    pool->looking = false;
+    rsl_looks_looked(&pool->looks, found, spent_ns);
+}
+
+/* Sleep until there is work, or for idle_ns. With the lock. */
+static void
+pool_sleep(rsl_pool *pool)
+{
+    int64_t start_ns = rsl_clock_now_ns();
+    struct timespec until = pool_deadline(pool->idle_ns);
     int status = 0;
     while (pool->held || (pool->queued == 0 && status != ETIMEDOUT)) {
         status = pool->held
                      ? pthread_cond_wait(&pool->work, &pool->lock)
                      : pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+        /* Whoever it was meant for: a thread that comes for another's wake
+         * leaves the count too low, which costs one wake. */
+        pool->coming -= pool->coming > 0;
+    }
+    rsl_looks_slept(&pool->looks, rsl_clock_now_ns() - start_ns);
+}
+
+/* The next job, or NULL after idle_ns without one. With the lock. */
+static rsl_pool_job *
+pool_take(rsl_pool *pool)
+{
+    pool->idle++;
+    if (pool->held) {
+        pthread_cond_signal(&pool->quiet);
+    } else if (pool->queued == 0 && !pool->looking
+               && rsl_looks_pay(&pool->looks)) {
+        pool_look(pool);
+    }
+    if (pool->held || pool->queued == 0) {
+        pool_sleep(pool);
     }
     pool->idle--;
     if (pool->queued == 0) {
@@ -178,6 +228,9 @@ pool_take(rsl_pool *pool)
     rsl_pool_job *job = RSL_LIST_ENTRY(pool->queue.next, rsl_pool_job, link);
     rsl_list_remove(&job->link);
     pool->queued--;
+    if (pool->queued > 0) {
+        pool_call(pool);
+    }
     return job;
 }
 
@@ -248,7 +301,7 @@ rsl_pool_submit(rsl_pool *pool, rsl_pool_job *job, rsl_err *err)
     }
     rsl_list_push(&pool->queue, &job->link);
     pool->queued++;
-    pthread_cond_signal(&pool->work);
+    pool_call(pool);
     pthread_mutex_unlock(&pool->lock);
     return RSL_OK;
 }

@@ -14,9 +14,11 @@
 #define RSL_CORE_POOL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <rsl/looks.h>
 #include <rsl/status.h>
 
 #include "base/list.h"
@@ -41,10 +43,13 @@ typedef struct rsl_pool {
     pthread_cond_t quiet; /* no thread is in a call; for who holds it */
     bool held;            /* a fork, or the end of the process: none begins */
     rsl_list queue;
-    unsigned queued;  /* length of `queue` */
-    unsigned threads; /* started and not ended */
-    unsigned idle;    /* of those, waiting for work */
-    int64_t idle_ns;  /* how long a thread without work stays */
+    atomic_uint queued; /* length of `queue`; whoever looks has no lock */
+    unsigned threads;   /* started and not ended */
+    unsigned idle;      /* of those, waiting for work */
+    unsigned coming;    /* of the idle, woken and not there yet */
+    bool looking;       /* one of the idle looks for work before it sleeps */
+    rsl_looks looks;    /* whether that pays */
+    int64_t idle_ns;    /* how long a thread without work stays */
 } rsl_pool;
 
 #define RSL_POOL_INIT(pool_name, max, patience_ns, is_short) \
@@ -54,6 +59,7 @@ typedef struct rsl_pool {
         .fork_patience_ns = (patience_ns),                   \
         .short_jobs = (is_short),                            \
         .lock = PTHREAD_MUTEX_INITIALIZER,                   \
+        .looks = {.limit_ns = 30000},                        \
         .idle_ns = INT64_C(10000000000),                     \
     }
 
