@@ -5,13 +5,17 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <rsl/dgram.h>
+#include <rsl/jobs.h>
 #include <rsl/listener.h>
+#include <rsl/reactor.h>
 #include <rsl/resolver.h>
 #include <rsl/watch.h>
 
@@ -220,6 +224,59 @@ look_up(poor_loop *loop)
     }
 }
 
+static atomic_uint sources_over;
+
+static void
+source_event(void *arg, uint64_t what)
+{
+    (void)arg;
+    (void)what;
+}
+
+static void
+source_over(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&sources_over, 1);
+}
+
+/* What is not refused is over once, be it closed by us or by itself. */
+static void
+sources(poor_loop *loop)
+{
+    const rsl_source_calls calls = {source_event, source_over, NULL};
+    const int64_t hour_ns = INT64_C(3600000000000);
+    rsl_source *watch = NULL, *timer = NULL;
+    rsl_reactor *reactor;
+    unsigned made = 0;
+    rsl_err err = {0};
+    int pair[2];
+
+    poor_pair(pair);
+    atomic_store(&sources_over, 0);
+    if (rsl_runtime_reactor(loop->rt, &reactor, &err) == RSL_OK) {
+        made += rsl_reactor_post(reactor, calls) == RSL_OK;
+        made += rsl_reactor_watch(reactor, (rsl_fd_events){pair[0], EPOLLIN},
+                                  calls, &watch, &err)
+                == RSL_OK;
+        made += rsl_reactor_timer(reactor, hour_ns, 0, calls, &timer) == RSL_OK;
+        made += rsl_job_submit(source_over, NULL, &err) == RSL_OK;
+        assert_true(made >= 3);
+    }
+    if (watch != NULL) {
+        rsl_source_close(reactor, watch);
+    }
+    if (timer != NULL) {
+        rsl_source_close(reactor, timer);
+    }
+    for (int i = 0; i < 5000 && atomic_load(&sources_over) != made; i++) {
+        poor_turn(loop);
+    }
+    assert_int_equal(sources_over, made);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 /* --- A loop that moves with completions that nobody has looked at --- */
 
 typedef struct poor_move {
@@ -320,6 +377,13 @@ a_look_up_ends_or_is_refused(void **state)
 }
 
 static void
+a_source_is_served_or_refused(void **state)
+{
+    (void)state;
+    sweep(sources);
+}
+
+static void
 a_loop_that_cannot_move_can_later(void **state)
 {
     static poor_loop loop;
@@ -370,6 +434,7 @@ main(void)
         cmocka_unit_test(a_datagram_socket_works_or_is_refused),
         cmocka_unit_test(a_watch_works_or_is_refused),
         cmocka_unit_test(a_look_up_ends_or_is_refused),
+        cmocka_unit_test(a_source_is_served_or_refused),
         cmocka_unit_test(a_loop_that_cannot_move_can_later),
     };
     int failed = 0;
