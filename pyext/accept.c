@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "acceptor.h"
-#include "addr.h"
 #include "args.h"
 #include "clients.h"
 #include "errors.h"
@@ -12,10 +11,8 @@
 
 /* --- One connection --- */
 
-/* The exception of a connection that could not be made: reported in debug mode
- * only, as asyncio does. */
-static int
-accept_failed(LoopObject *loop, PyObject *protocol)
+int
+pyrsl_accept_failed(LoopObject *loop, PyObject *protocol)
 {
     if (pyrsl_exception_leaves_loop()) {
         return -1;
@@ -59,7 +56,7 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
     }
     int status = 0;
     if (transport == NULL) {
-        status = accept_failed(loop, protocol);
+        status = pyrsl_accept_failed(loop, protocol);
     } else if (loop->debug) {
         PyObject *result = PyObject_CallMethodObjArgs(
             (PyObject *)loop, loop->st->str_on_accepted, acceptor->server,
@@ -70,35 +67,6 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
     Py_XDECREF(protocol);
     Py_XDECREF(transport);
     return status;
-}
-
-/* Takes `fd`: asyncio's coroutine makes the transport and its handshake. */
-static int
-accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
-           const rsl_addr *peer)
-{
-    PyObject *number = PyLong_FromLong(fd);
-    PyObject *name =
-        pyrsl_sockaddr_to_python(rsl_addr_sockaddr(peer), peer->length);
-    if (number == NULL || name == NULL) {
-        Py_XDECREF(number);
-        Py_XDECREF(name);
-        close(fd);
-        return -1;
-    }
-    pyrsl_handshake_began(loop);
-    PyObject *result = PyObject_CallMethodObjArgs(
-        (PyObject *)loop, loop->st->str_accept_tls, number, name,
-        acceptor->sock, acceptor->factory, acceptor->sslcontext,
-        acceptor->server, acceptor->timeouts, NULL);
-    Py_DECREF(number);
-    Py_DECREF(name);
-    if (result == NULL) {
-        int status = accept_failed(loop, NULL);
-        return pyrsl_handshake_ended(loop) < 0 ? -1 : status;
-    }
-    Py_DECREF(result);
-    return 0;
 }
 
 /* Takes `fd`. Each connection has a context of its own, as asyncio's has by
@@ -116,7 +84,7 @@ accept_one(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
     }
     int status = acceptor->sslcontext == Py_None
                      ? accept_plain(loop, acceptor, fd, peer)
-                     : accept_tls(loop, acceptor, fd, peer);
+                     : pyrsl_accept_tls(loop, acceptor, fd, peer);
     PyObject *raised = status < 0 ? PyErr_GetRaisedException() : NULL;
     if (PyContext_Exit(context) < 0) {
         status = -1;

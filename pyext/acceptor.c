@@ -19,6 +19,7 @@ pyrsl_acceptor_unref(pyrsl_acceptor *acceptor)
     Py_XDECREF(acceptor->sslcontext);
     Py_XDECREF(acceptor->server);
     Py_XDECREF(acceptor->timeouts);
+    Py_XDECREF(acceptor->tls);
     Py_XDECREF(acceptor->context);
     free(acceptor);
 }
@@ -80,6 +81,7 @@ pyrsl_acceptors_traverse(LoopObject *loop, visitproc visit, void *arg)
         Py_VISIT(acceptor->sslcontext);
         Py_VISIT(acceptor->server);
         Py_VISIT(acceptor->timeouts);
+        Py_VISIT(acceptor->tls);
         Py_VISIT(acceptor->context);
     }
     return 0;

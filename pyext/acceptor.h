@@ -31,6 +31,7 @@ typedef struct pyrsl_acceptor {
     PyObject *sslcontext; /* None for plain streams */
     PyObject *server;     /* or None */
     PyObject *timeouts;   /* a dict for asyncio's _accept_connection2() */
+    PyObject *tls;        /* what Loop._tls_serving() said, or NULL */
     PyObject *context;
 } pyrsl_acceptor;
 
@@ -52,5 +53,19 @@ int pyrsl_acceptor_retry(LoopObject *loop, pyrsl_acceptor *acceptor);
 /* Limits, or what is compared with them, have changed. -1 with an exception
  * that leaves the loop. */
 int pyrsl_acceptors_update(LoopObject *loop);
+
+/* --- accept.c --- */
+
+/* The exception that is set, of a connection that could not be made: reported
+ * in debug mode only, as asyncio does. `protocol` may be NULL. -1 when it has
+ * to leave the loop. */
+int pyrsl_accept_failed(LoopObject *loop, PyObject *protocol);
+
+/* --- accept_tls.c --- */
+
+/* Make the transport of an accepted `fd`, which it takes, and begin its
+ * handshake. */
+int pyrsl_accept_tls(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
+                     const rsl_addr *peer);
 
 #endif

@@ -37,6 +37,7 @@
     X(on_accept_error, "_on_accept_error")              \
     X(on_accept_failed, "_on_accept_failed")            \
     X(accept_tls, "_accept_tls")                        \
+    X(tls_serving, "_tls_serving")                      \
     X(run, "_run")                                      \
     X(cancelled_attr, "_cancelled")                     \
     X(attach, "_attach")                                \

@@ -6,7 +6,7 @@
 
 #include "clients.h"
 #include "limits.h"
-#include "stream_impl.h"
+#include "stream_tls.h"
 #include "wheel.h"
 
 /* No deadline is nearer than this, so that sums do not overflow. */
@@ -166,7 +166,7 @@ pyrsl_stream_unlimit(StreamTransport *self)
 {
     LimitsObject *limits = self->limits;
     stream_deadlines *deadlines = self->deadlines;
-    int status = 0;
+    int status = pyrsl_stream_tls_settle(self);
     self->limits = NULL;
     self->deadlines = NULL;
     if (deadlines != NULL) {
@@ -175,7 +175,7 @@ pyrsl_stream_unlimit(StreamTransport *self)
     }
     if (self->counted) {
         self->counted = false;
-        status = pyrsl_limits_leave(limits);
+        status = pyrsl_limits_leave(limits) < 0 ? -1 : status;
     }
     Py_XDECREF(limits);
     return status;

@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "future.h"
+#include "limits.h"
 #include "tls_engine.h"
 
 /* Input that may well have a certificate in it. */
@@ -39,8 +40,22 @@ pyrsl_stream_tls_attach(StreamTransport *self,
     tls->phase = STREAM_TLS_HANDSHAKE;
     tls->calls_made = request->calls_made;
     tls->made = !request->calls_made;
+    tls->pending = request->accepted;
     self->tls = tls;
+    if (tls->pending) {
+        pyrsl_handshake_began(self->loop);
+    }
     return 0;
+}
+
+int
+pyrsl_stream_tls_settle(StreamTransport *self)
+{
+    if (self->tls == NULL || !self->tls->pending) {
+        return 0;
+    }
+    self->tls->pending = false;
+    return pyrsl_handshake_ended(self->loop);
 }
 
 int
@@ -241,7 +256,8 @@ static int
 tls_opened(StreamTransport *self)
 {
     self->tls->phase = STREAM_TLS_OPEN;
-    if (pyrsl_stream_tls_stop_timer(self->tls) < 0 || tls_call_made(self) < 0
+    if (pyrsl_stream_tls_settle(self) < 0
+        || pyrsl_stream_tls_stop_timer(self->tls) < 0 || tls_call_made(self) < 0
         || pyrsl_stream_tls_wake(self, NULL) < 0) {
         return -1;
     }

@@ -39,6 +39,7 @@ typedef struct stream_tls {
     bool eof_told;        /* eof_received() was called */
     bool peer_ended;      /* nothing more is to be waited for */
     bool extra_known;     /* `extra` has what the engine says */
+    bool pending;         /* accepted, counted, and nobody knows of it yet */
 } stream_tls;
 
 /* asyncio's words for what an engine fails with. */
@@ -50,6 +51,7 @@ typedef struct stream_tls_request {
     PyObject *waiter; /* or NULL */
     PyObject *handshake_timeout, *shutdown_timeout;
     bool calls_made;
+    bool accepted; /* its handshake counts for the loop's limits */
 } stream_tls_request;
 
 /* Give the transport, whose conn is open and has nothing queued, an engine. */
@@ -111,6 +113,10 @@ bool pyrsl_stream_tls_has_failed(const StreamTransport *self);
 /* The connection is lost: whether the protocol has to be told. Stops the
  * timer and wakes the waiter. */
 int pyrsl_stream_tls_lose(StreamTransport *self, PyObject *exc, bool *told);
+
+/* The handshake of an accepted connection is over, in whatever way: it counts
+ * no more. Idempotent; -1 with an exception that leaves the loop. */
+int pyrsl_stream_tls_settle(StreamTransport *self);
 
 /* Add to `extra` what the engine says. */
 int pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra);

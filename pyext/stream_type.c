@@ -59,7 +59,9 @@ stream_finalize(StreamTransport *self)
         return;
     }
     PyObject *raised = PyErr_GetRaisedException();
-    pyrsl_transport_warn_unclosed((PyObject *)self);
+    if (self->tls == NULL || !self->tls->pending) {
+        pyrsl_transport_warn_unclosed((PyObject *)self);
+    }
     if (self->conn == NULL
         || !pyrsl_transport_abandon_later(self->loop, (PyObject *)self)) {
         pyrsl_stream_abandon(self);

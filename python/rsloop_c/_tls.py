@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core, _tls_mbedtls, _tls_openssl
 from ._tls_context import ENGINES, SSLContext
 from ._tls_object import TLSObject
 from ._tls_openssl import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What is tried, in this order, before sslproto. OpenSSL measures ahead.
 _ORDER = {
@@ -69,6 +72,21 @@ def choose(
             _resume(engine, sslcontext, server_hostname)
         return engine, engine.reason
     return None, "; ".join(reasons)
+
+
+def server_engines(
+    sslcontext: ssl.SSLContext,
+) -> Callable[[], _core.TLSEngine | None]:
+    """A function that chooses for each connection of a server. It gives None for
+    asyncio's sslproto, which then raises what choose() has raised."""
+
+    def engine() -> _core.TLSEngine | None:
+        try:
+            return choose(sslcontext, server_side=True, server_hostname=None)[0]
+        except Exception:
+            return None
+
+    return engine
 
 
 def _records(context: ssl.SSLContext) -> bool:

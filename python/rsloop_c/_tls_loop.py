@@ -157,6 +157,17 @@ class TlsMixin:
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
 
+    def _tls_serving(self, sslcontext, timeouts):
+        """For a listener: a function that gives an engine for one connection, or
+        None where asyncio has to serve it; and both time-outs. None where asyncio
+        has to serve all, or to say what is wrong."""
+        try:
+            settings = _Settings(sslcontext, True, None, **timeouts)
+        except Exception:
+            return None
+        engine = _tls.server_engines(sslcontext)
+        return engine, settings.handshake_timeout, settings.shutdown_timeout
+
     async def start_tls(
         self,
         transport,

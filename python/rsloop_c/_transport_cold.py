@@ -72,9 +72,23 @@ class TransportColdMixin:
         )
 
     def _accept_tls(
-        self, fd, peername, listener, protocol_factory, sslcontext, server, timeouts
+        self,
+        fd,
+        peername,
+        listener,
+        protocol_factory,
+        sslcontext,
+        server,
+        timeouts,
+        *made,
     ):
-        """Take an accepted fd; asyncio's coroutine makes its transport."""
+        """Take an accepted fd; asyncio's coroutine makes its transport, for the
+        protocol that was made already, if one was."""
+        if made:
+
+            def protocol_factory():
+                return made[0]
+
         try:
             conn = socket.socket(
                 listener.family, listener.type, listener.proto, fileno=fd
