@@ -451,6 +451,7 @@ pyrsl_stream_tls_event(StreamTransport *self, rsl_event event)
         return 0;
     }
     if (code != 0) {
+        self->end_errno = code;
         PyObject *exc = pyrsl_os_error(code);
         if (exc == NULL) {
             return -1;

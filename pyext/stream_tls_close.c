@@ -110,11 +110,14 @@ pyrsl_stream_tls_discard(StreamTransport *self)
     case RSL_TLS:
         pyrsl_stream_tls_raise(self);
         break;
+    case RSL_OS:
+        self->end_errno = err.code;
+        pyrsl_raise(status, &err);
+        break;
     case RSL_NOMEM:
     case RSL_CLOSED:
     case RSL_UNSUPPORTED:
     case RSL_FORKED:
-    case RSL_OS:
         pyrsl_raise(status, &err);
         break;
     }

@@ -244,8 +244,9 @@ pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
     if (successor != NULL) {
         return pyrsl_stream_force_close(successor, exc);
     }
-    /* What asyncio's write() would have sent by now. */
-    int status = pyrsl_stream_catch_up(self);
+    /* What asyncio's write() would have sent by now; but not to a socket that
+     * has failed, where only another error would come of it. */
+    int status = self->end_errno != 0 ? 0 : pyrsl_stream_catch_up(self);
     if (self->conn_lost != 0) {
         return status;
     }
