@@ -16,6 +16,9 @@
  *        it nor block, for a loop that is closed waits for it
  *   [w]  a thread of the pool, without the GIL; may block
  *
+ * An exception that cancel(), free(), done() or drop() leave behind goes to
+ * sys.unraisablehook.
+ *
  * docs/native-api.md shows how to use it. The structures of callbacks are
  * borrowed for as long as something may call them: make them static. */
 #ifndef RSLOOP_C_H
@@ -339,8 +342,8 @@ rsloop_future_wake(rsloop_future *future)
     return future->api->future_wake(future);
 }
 
-/* [A] What rsloop_future_complete() would say now, for work that wants to end
- * early. */
+/* [A] RSLOOP_OK: somebody still waits; else RSLOOP_DONE, RSLOOP_CANCELLED or
+ * RSLOOP_CLOSED. For work that wants to end early. */
 static inline rsloop_status
 rsloop_future_status(const rsloop_future *future)
 {
@@ -348,7 +351,7 @@ rsloop_future_status(const rsloop_future *future)
 }
 
 /* [A] Give the handle back. A future that is not completed by then fails with
- * RuntimeError. NULL is ignored. */
+ * RuntimeError; a local one goes on by itself. NULL is ignored. */
 static inline void
 rsloop_future_release(rsloop_future *future)
 {
