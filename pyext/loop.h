@@ -87,6 +87,7 @@ typedef struct LoopObject {
     double foreign_now;        /* [L] its answer before this turn's wait */
     int64_t spin_ns;           /* [K] RSLOOP_C_SPIN_US */
     struct WatchdogObject *watchdog; /* [L] or NULL */
+    uint32_t flight_events;          /* of each new stream; flight.h */
     PyObject *profile;               /* [L] while it runs a profiled turn */
 } LoopObject;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* loop_attributes.c - a loop's state as CPython's own loop code reads and
  * writes it. */
+#include "flight.h"
 #include "loop.h"
 #include "watchdog.h"
 
@@ -151,7 +152,35 @@ loop_get_limits(LoopObject *self, void *Py_UNUSED(closure))
     return Py_NewRef(self->limits == NULL ? Py_None : self->limits);
 }
 
+static PyObject *
+loop_get_flight_recorder(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(self->flight_events);
+}
+
+static int
+loop_set_flight_recorder(LoopObject *self, PyObject *value,
+                         void *Py_UNUSED(closure))
+{
+    long events = value == NULL ? 0 : PyLong_AsLong(value);
+    if (events == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (events < 0 || events > FLIGHT_EVENTS_MAX) {
+        PyErr_Format(PyExc_ValueError,
+                     "flight_recorder must be from 0 to %d, not %R",
+                     FLIGHT_EVENTS_MAX, value);
+        return -1;
+    }
+    self->flight_events = (uint32_t)events;
+    return 0;
+}
+
 PyGetSetDef pyrsl_loop_getset[] = {
+    {"flight_recorder", (getter)loop_get_flight_recorder,
+     (setter)loop_set_flight_recorder,
+     "How many events of each new stream connection are kept: 0 to 65536.",
+     NULL},
     {"_closed", (getter)loop_get_closed, (setter)loop_set_closed, NULL, NULL},
     {"_stopping", (getter)loop_get_stopping, (setter)loop_set_stopping, NULL,
      NULL},

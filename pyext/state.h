@@ -82,6 +82,7 @@
     X(peername, "peername")                             \
     X(bytes_read, "bytes_read")                         \
     X(bytes_written, "bytes_written")                   \
+    X(flight_recorder, "flight_recorder")               \
     X(family, "family")                                 \
     X(type, "type")                                     \
     X(proto, "proto")                                   \

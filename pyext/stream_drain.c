@@ -241,6 +241,35 @@ pyrsl_stream_on_sent(StreamTransport *self, int code)
 
 /* --- Methods --- */
 
+/* --- What comes too late --- */
+
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define CONN_LOST_WRITES_MAX 5
+
+int
+pyrsl_stream_write_dropped(StreamTransport *self)
+{
+    /* A TLS transport that is closing is not lost, and has words of its own. */
+    bool closing = self->tls != NULL && self->conn_lost == 0;
+    unsigned *drops = closing ? &self->tls->late_writes : &self->conn_lost;
+    int status = 0;
+    if (*drops >= CONN_LOST_WRITES_MAX) {
+        PyObject *text =
+            PyUnicode_FromString(closing ? "SSL connection is closed"
+                                         : "socket.send() raised exception.");
+        PyObject *result = NULL;
+        if (text != NULL) {
+            result = PyObject_CallMethodOneArg(self->st->logger,
+                                               self->st->str_warning, text);
+            Py_DECREF(text);
+        }
+        status = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+    }
+    ++*drops;
+    return status;
+}
+
 PyDoc_STRVAR(stream_write_eof_doc,
 "write_eof($self, /)\n--\n\n"
 "Close the write end once the buffer has been sent.");
@@ -259,6 +288,7 @@ stream_write_eof(StreamTransport *self, PyObject *Py_UNUSED(ignored))
         return pyrsl_transport_hand_over((PyObject *)self, self->loop,
                                          "write_eof", NULL, 0);
     }
+    pyrsl_flight_note(self, FLIGHT_WRITE_EOF, 0);
     self->eof = true;
     if (pyrsl_stream_catch_up(self) < 0) {
         return NULL;

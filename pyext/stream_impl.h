@@ -13,6 +13,7 @@
 
 #include <rsl/addr.h>
 
+#include "flight.h"
 #include "flow.h"
 #include "transport.h"
 
@@ -74,6 +75,7 @@ typedef struct StreamTransport {
     PyObject *sock;        /* the Python socket that owns the fd, or NULL */
     PyObject *closed_sock; /* what `sock` was: get_extra_info() still has it */
     PyObject *empty_waiter;
+    pyrsl_flight *flight;     /* what happened lately; NULL: not kept */
     struct stream_tls *tls;   /* stream_tls.h's, NULL for plain ones */
     PyObject *release_handle; /* owned by the ready queue to be: closes `sock`
                                * once the runtime has let go of the fd */
@@ -109,6 +111,14 @@ typedef struct StreamTransport {
     int family, type, proto;
     stream_name sockname, peername;
 } StreamTransport;
+
+static inline void
+pyrsl_flight_note(StreamTransport *self, flight_kind kind, uint64_t amount)
+{
+    if (self->flight != NULL) {
+        pyrsl_flight_add(self, kind, amount);
+    }
+}
 
 /* Backlog above which write() sends at once, whatever the high-water mark. */
 #define STREAM_BATCH_MAX ((size_t)64 << 10)
@@ -256,6 +266,9 @@ void pyrsl_stream_note_send(StreamTransport *self);
 
 /* Input came, or the limits changed: output waits less again. */
 void pyrsl_stream_end_bulk(StreamTransport *self);
+/* Something is written to a lost connection: asyncio drops it, and says so from
+ * the fifth time on. -1 with an exception. */
+int pyrsl_stream_write_dropped(StreamTransport *self);
 
 /* Settle what _make_empty_waiter() gave, if it waits: with `exc`, or with None
  * for NULL. */

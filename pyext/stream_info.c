@@ -219,6 +219,12 @@ info_get(StreamTransport *self, PyObject *name)
     if (info_count(self, name, &value) != 0) {
         return value;
     }
+    if (self->flight != NULL
+        && info_is(name, self->st->str_flight_recorder) == 1) {
+        return pyrsl_loop_check_thread(self->loop) < 0
+                   ? NULL
+                   : pyrsl_flight_list(self);
+    }
     value = info_make(self, name);
     if (value == NULL && self->tls != NULL) {
         if (pyrsl_stream_tls_extra(self, extra) < 0) {

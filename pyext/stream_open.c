@@ -118,6 +118,8 @@ stream_set_up(StreamTransport *self, const stream_request *request)
         || pyrsl_stream_note_names(self, request->peer) < 0) {
         return -1;
     }
+    self->flight = pyrsl_flight_new(self->loop->flight_events);
+    pyrsl_flight_note(self, FLIGHT_CONNECTED, 0);
     if (!request->has_nodelay) {
         stream_set_nodelay(self);
     }

@@ -101,6 +101,7 @@ stream_pause_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
         return pyrsl_transport_hand_over((PyObject *)self, self->loop,
                                          "pause_reading", NULL, 0);
     }
+    pyrsl_flight_note(self, FLIGHT_PAUSE_READING, 0);
     self->paused = true;
     if (pyrsl_stream_read_end(self) < 0
         || pyrsl_transport_log(self->loop, (PyObject *)self,
@@ -125,6 +126,7 @@ stream_resume_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
         return pyrsl_transport_hand_over((PyObject *)self, self->loop,
                                          "resume_reading", NULL, 0);
     }
+    pyrsl_flight_note(self, FLIGHT_RESUME_READING, 0);
     PyObject *context = PyContext_CopyCurrent();
     if (context == NULL) {
         return NULL;

@@ -370,6 +370,8 @@ read_again_if_plain(StreamTransport *self, int status)
 static int
 read_ended(StreamTransport *self, int code)
 {
+    pyrsl_flight_note(self, code == 0 ? FLIGHT_EOF : FLIGHT_READ_ERROR,
+                      (uint64_t)code);
     if (self->state != STREAM_OPEN || self->end != STREAM_END_NONE) {
         return 0;
     }

@@ -68,6 +68,9 @@ stream_close_conn(StreamTransport *self, bool lent, PyObject *sock)
 {
     LoopObject *loop = self->loop;
     rsl_conn *conn = self->conn;
+    if (self->flight != NULL) {
+        pyrsl_flight_settle(self);
+    }
     self->conn = NULL;
     self->reading = false;
     self->write_blocked = false;
@@ -182,6 +185,7 @@ pyrsl_stream_lose(StreamTransport *self, PyObject *exc)
         return 0;
     }
     self->state = STREAM_CLOSED;
+    pyrsl_flight_note(self, FLIGHT_LOST, 0);
     Py_INCREF(self);
     bool told = true;
     int status = 0;
@@ -250,6 +254,7 @@ pyrsl_stream_force_close(StreamTransport *self, PyObject *exc)
     if (self->conn_lost != 0) {
         return status;
     }
+    pyrsl_flight_note(self, FLIGHT_ABORT, 0);
     if (self->conn != NULL) {
         rsl_conn_discard_writes(self->conn);
     }
@@ -273,6 +278,7 @@ pyrsl_stream_close(StreamTransport *self)
     if (self->state != STREAM_OPEN) {
         return 0;
     }
+    pyrsl_flight_note(self, FLIGHT_CLOSE, 0);
     /* What asyncio's write() would have sent by now. */
     if (pyrsl_stream_catch_up(self) < 0) {
         return -1;
@@ -300,6 +306,7 @@ pyrsl_stream_fatal(StreamTransport *self, const char *message)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
+    pyrsl_flight_note(self, FLIGHT_ERROR, 0);
     LoopObject *loop = self->loop;
     int status = 0;
     if (loop != NULL
@@ -388,6 +395,7 @@ stream_report(StreamTransport *self, LoopObject *loop)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
+    pyrsl_flight_note(self, FLIGHT_ERROR, 0);
     PyObject *text = PyUnicode_FromFormat("Exception in callback of %R", self);
     PyObject *result = NULL;
     if (text != NULL) {
@@ -425,6 +433,9 @@ pyrsl_stream_event(LoopObject *loop, rsl_event event)
     }
     StreamTransport *self = rsl_conn_owner(conn);
     Py_INCREF(self);
+    if (self->flight != NULL) {
+        pyrsl_flight_add_event(self, event);
+    }
     int status = stream_dispatch(self, loop, event);
     status = pyrsl_stream_event_end(self, loop, status);
     Py_DECREF(self);

@@ -30,6 +30,8 @@ stream_traverse(StreamTransport *self, visitproc visit, void *arg)
 static int
 stream_clear(StreamTransport *self)
 {
+    free(self->flight);
+    self->flight = NULL;
     Py_CLEAR(self->extra);
     Py_CLEAR(self->dict);
     Py_CLEAR(self->protocol);

@@ -5,9 +5,6 @@
 #include "stream_impl.h"
 #include "stream_tls.h"
 
-/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-#define CONN_LOST_WRITES_MAX 5
-
 /* 3.12 gave writelines() its own words; before it joined and called write(). */
 #if PY_VERSION_HEX >= 0x030C0000
 #define WRITELINES_AFTER_EOF   "Cannot call writelines() after write_eof()"
@@ -205,32 +202,6 @@ write_directly(StreamTransport *self, PyObject *data)
 
 /* --- write() and writelines() --- */
 
-/* asyncio drops what is written to a lost connection, and says so from the
- * fifth time on. */
-static int
-write_dropped(StreamTransport *self)
-{
-    /* A TLS transport that is closing is not lost, and has words of its own. */
-    bool closing = self->tls != NULL && self->conn_lost == 0;
-    unsigned *drops = closing ? &self->tls->late_writes : &self->conn_lost;
-    int status = 0;
-    if (*drops >= CONN_LOST_WRITES_MAX) {
-        PyObject *text =
-            PyUnicode_FromString(closing ? "SSL connection is closed"
-                                         : "socket.send() raised exception.");
-        PyObject *result = NULL;
-        if (text != NULL) {
-            result = PyObject_CallMethodOneArg(self->st->logger,
-                                               self->st->str_warning, text);
-            Py_DECREF(text);
-        }
-        status = result == NULL ? -1 : 0;
-        Py_XDECREF(result);
-    }
-    ++*drops;
-    return status;
-}
-
 /* A closing plain transport still sends; nothing may follow a close_notify. */
 static inline bool
 write_is_late(const StreamTransport *self)
@@ -304,12 +275,13 @@ pyrsl_stream_write_data(StreamTransport *self, PyObject *data)
         return length < 0 ? NULL : Py_NewRef(Py_None);
     }
     if (write_is_late(self)) {
-        return write_dropped(self) < 0 ? NULL : Py_NewRef(Py_None);
+        return pyrsl_stream_write_dropped(self) < 0 ? NULL : Py_NewRef(Py_None);
     }
     if (pyrsl_loop_is_foreign(self->loop)) {
         return pyrsl_transport_hand_over_data((PyObject *)self, self->loop,
                                               "write", data, NULL);
     }
+    pyrsl_flight_note(self, FLIGHT_WRITE, (uint64_t)length);
     if (self->streak == STREAM_BULK && write_copies(data)) {
         return write_after_bulk(self, data);
     }
@@ -386,7 +358,7 @@ writelines_settle(StreamTransport *self, PyObject *list_of_data)
     if (!self->st->writelines_drops_first || !write_is_late(self)) {
         return 0;
     }
-    return write_dropped(self) < 0 ? -1 : 1;
+    return pyrsl_stream_write_dropped(self) < 0 ? -1 : 1;
 }
 
 #define writelines_refuse(list_of_data) ((void)0)
@@ -459,16 +431,18 @@ pyrsl_stream_write_lines(StreamTransport *self, PyObject *list_of_data)
     if (pyrsl_loop_is_foreign(self->loop)) {
         return writelines_hand_over(self, items);
     }
+    pyrsl_flight_note(self, FLIGHT_WRITELINES,
+                      (uint64_t)PyTuple_GET_SIZE(items));
     int status = 0;
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
     } else if (write_is_late(self)) {
-        status = write_dropped(self);
+        status = pyrsl_stream_write_dropped(self);
     } else if (writelines_queue(self, items) < 0) {
         writelines_refuse(items);
         status = -1;
     } else if (self->conn_lost != 0 || self->conn == NULL) {
-        status = write_dropped(self);
+        status = pyrsl_stream_write_dropped(self);
     } else {
         status = write_queued(self);
     }

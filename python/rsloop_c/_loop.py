@@ -20,6 +20,7 @@ from . import _core
 from ._datagram import DatagramMixin
 from ._dns import ResolverMixin
 from ._executor import ExecutorMixin
+from ._flight import events_from_environment, of_callback
 from ._fs_events import FileSystemMixin
 from ._metrics import MetricsMixin, address_from_environment
 from ._server import ServerMixin
@@ -83,6 +84,7 @@ class Loop(
         self._pidfds = set()
         watchdog = bound_from_environment()
         metrics = address_from_environment()
+        flight_events = events_from_environment()
         try:
             self._open_runtime(backend)
             super().__init__(selector=_WatchedFds(self))
@@ -92,6 +94,7 @@ class Loop(
             raise
         self.watchdog = watchdog
         self._serve_metrics_by_environment(metrics)
+        self.flight_recorder = flight_events
 
     # --- Running -----------------------------------------------------------
 
@@ -136,6 +139,7 @@ class Loop(
             "message": f"Exception in callback {source}",
             "exception": exc,
             "handle": handle,
+            **of_callback(handle._callback, handle._args),
         }
         if handle._source_traceback:
             context["source_traceback"] = handle._source_traceback

@@ -12,6 +12,8 @@ import socket
 from asyncio import constants, trsock
 from asyncio.log import logger
 
+from . import _flight
+
 # accept() fails with these until somebody closes something.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -34,6 +36,7 @@ class TransportColdMixin:
                 "exception": exc,
                 "transport": transport,
                 "protocol": protocol,
+                **_flight.of_transport(transport),
             }
         )
 

@@ -92,11 +92,15 @@ def test_spans_of_a_thread_nest(loop):
 def test_the_runtime_thread_has_a_track_of_its_own(flavour, monkeypatch):
     monkeypatch.setenv("RSLOOP_C_TAKEOVER", "always")
     loop = rsloop_c.new_event_loop(flavour.backend)
-    with rsloop_c.profile() as profile:
-        run(loop, work())
+    tracks = []
+    deadline = time.monotonic() + 15
+    while not tracks:  # its thread must get a processor while the loop works
+        assert time.monotonic() < deadline
+        with rsloop_c.profile() as profile:
+            run(loop, work())
+        tracks = [thread for thread in profile.threads
+                  if any(span.name == "read for the loop" for span in thread.spans)]
     loop.close()
-    tracks = [thread for thread in profile.threads
-              if any(span.name == "read for the loop" for span in thread.spans)]
     assert len(tracks) == 1
     assert tracks[0].name.startswith("rsloop_c (")
 
@@ -137,18 +141,31 @@ def test_the_page_is_self_contained(loop, tmp_path):
     assert data["threads"][0]["spans"]
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+def dom(url, folder):
+    """The page's HTML after its scripts; skips where no browser runs."""
+    if shutil.which("chromium") is None:
+        pytest.skip("no chromium")
+    try:
+        done = subprocess.run(
+            ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
+             "--disable-dev-shm-usage", f"--user-data-dir={folder / 'chromium'}",
+             "--dump-dom", url],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("chromium takes too long")
+    return done.stdout
+
+
+@pytest.mark.slow(150)
 def test_a_browser_draws_the_page(loop, tmp_path):
+    if "made" not in dom("data:text/html,<p>made", tmp_path):
+        pytest.skip("chromium does not run here")
     path = tmp_path / "profile.html"
     with rsloop_c.profile(path) as profile:
         run(loop, work())
-    done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
-         f"--user-data-dir={tmp_path / 'chromium'}", "--virtual-time-budget=3000",
-         "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, timeout=120)
-    assert f'data-ready="{len(spans_of(profile))}"' in done.stdout, done.stderr
-    assert "busy_callback" in re.search(r"<tbody>.*</tbody>", done.stdout, re.DOTALL)[0]
+    page = dom(path.as_uri(), tmp_path)
+    assert f'data-ready="{len(spans_of(profile))}"' in page
+    assert "busy_callback" in re.search(r"<tbody>.*</tbody>", page, re.DOTALL)[0]
 
 
 def test_started_twice_is_a_runtime_error(loop):
@@ -220,7 +237,7 @@ def test_a_full_ring_keeps_the_newest(loop):
     with rsloop_c.profile(records=64) as profile:
         loop.run_until_complete(main())
         loop.run_until_complete(worker())
-    thread, = profile.threads
+    thread = max(profile.threads, key=lambda thread: thread.lost)
     assert len(thread.spans) == 63
     assert thread.lost > 500
     assert any("worker" in span.name for span in thread.spans)
@@ -273,8 +290,10 @@ def test_it_may_run_when_the_interpreter_ends(flavour):
 
 def test_native_streams_and_tasks_that_they_resume_are_seen(loop):
     async def echo(reader, writer):
-        while data := await reader.readexactly(1):
+        while data := await reader.read(1):
             writer.write(data)
+        writer.close()
+        closed.set_result(None)
 
     async def main():
         server = await rsloop_c.start_server(echo, "127.0.0.1", 0)
@@ -285,12 +304,11 @@ def test_native_streams_and_tasks_that_they_resume_are_seen(loop):
             await reader.readexactly(1)
         writer.close()
         await writer.wait_closed()
+        await closed
         server.close()
+        await server.wait_closed()
 
-    def handle(loop, context):
-        assert isinstance(context["exception"], asyncio.IncompleteReadError)
-
-    loop.set_exception_handler(handle)
+    closed = loop.create_future()
     with rsloop_c.profile() as profile:
         run(loop, main())
     steps = [span for span in spans_of(profile) if "echo" in span.name]
