@@ -143,7 +143,6 @@ pyrsl_loop_note_turn(LoopObject *self, size_t count)
     if (count > rsl_stat_get(stats, RSL_STAT_READY_PEAK)) {
         rsl_stat_set(stats, RSL_STAT_READY_PEAK, count);
     }
-    rsl_stat_set(stats, RSL_STAT_TIMERS, pyrsl_timers_count(&self->timers));
 }
 
 /* loop_schedule.c */

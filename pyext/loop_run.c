@@ -27,6 +27,7 @@ loop_queue_timers(LoopObject *self)
 {
 #ifndef Py_GIL_DISABLED /* else a stranger may be adding one */
     if (pyrsl_timers_count(&self->timers) == 0) {
+        rsl_stat_set(self->stats, RSL_STAT_TIMERS, 0);
         return 0;
     }
 #endif
@@ -37,6 +38,8 @@ loop_queue_timers(LoopObject *self)
     limit += LOOP_CLOCK_RESOLUTION;
     Py_BEGIN_CRITICAL_SECTION(self);
     pyrsl_timers_settle(&self->timers, limit);
+    rsl_stat_set(self->stats, RSL_STAT_TIMERS,
+                 pyrsl_timers_count(&self->timers));
     Py_END_CRITICAL_SECTION();
     TimerHandleObject *timer;
     while ((timer = loop_take_due_timer(self, limit)) != NULL) {
