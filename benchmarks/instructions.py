@@ -42,6 +42,7 @@ GROWTH_LIMIT = 1.02  # below it is noise
 
 SERVED: dict[str, dict[str, Any]] = {
     "protocol": {},
+    "tls": {"tls": 1},
     "udp": {"udp": 1},
     "accept": {"mode": "connect", "conns": 16, "size": 1},
     "http": {"conns": 16},
@@ -74,6 +75,7 @@ PATHS = {
         HotPath("executor", "executor", 200, 1_200, default=False),
         HotPath("streams_message", "tcp_streams", 200, 2_200),
         HotPath("echo_message", "protocol", 200, 2_200),
+        HotPath("tls_message", "tls", 200, 2_200, default=False),
         HotPath("udp_message", "udp", 200, 2_200),
         HotPath("connection", "accept", 200, 1_200),
         HotPath("http_request", "http", 200, 2_200, default=False),
@@ -125,10 +127,12 @@ def _serve(
 def count(path: HotPath, loop: str, number: int, client: Path | None) -> Counter[str]:
     """Instructions of a whole process that does `number` operations, by shared
     object."""
-    job = {"loop": loop, "target": path.target, "number": number}
+    job: dict[str, Any] = {"loop": loop, "target": path.target, "number": number}
     environment = dict(os.environ, PYTHONHASHSEED="0", **LOOPS[loop].env)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         out = Path(folder) / "callgrind.out"
+        if path.target == "tls":
+            job["tls"] = [str(file) for file in tools.certificate(Path(folder))]
         with subprocess.Popen(
             _valgrind(job, out),
             stdout=subprocess.PIPE,

@@ -10,20 +10,20 @@ from typing import Any
 
 from .bodies import BODIES
 from .loops import LOOPS, make_loop
-from .servers import HOST, Echo, http
+from .servers import HOST, Echo, http, tls
 
 LAST_WORDS_SECONDS = 0.5
 
 
-def echo(loop: asyncio.AbstractEventLoop) -> None:
-    """Serve one connection to its end."""
+def echo(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
+    """Serve one connection to its end, with TLS if the job has a certificate."""
 
     class LastEcho(Echo):
         def connection_lost(self, exc: Exception | None) -> None:
             loop.stop()
 
     async def listen() -> int:
-        server: Any = await loop.create_server(LastEcho, HOST, 0)
+        server: Any = await loop.create_server(LastEcho, HOST, 0, ssl=tls(job))
         return int(server.sockets[0].getsockname()[1])
 
     print(json.dumps({"address": loop.run_until_complete(listen())}), flush=True)
@@ -91,8 +91,8 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     loop = make_loop(LOOPS[job["loop"]])
     asyncio.set_event_loop(loop)
-    if job["target"] == "protocol":
-        echo(loop)
+    if job["target"] in ("protocol", "tls"):
+        echo(loop, job)
     elif job["target"] == "accept":
         echo_and_close(loop, job["number"])
     elif job["target"] == "udp":

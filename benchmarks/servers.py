@@ -73,7 +73,7 @@ class BufferedEcho(asyncio.BufferedProtocol):
         self.transport.write(self.view[:nbytes])
 
 
-def _tls(params: Params) -> ssl.SSLContext | None:
+def tls(params: Params) -> ssl.SSLContext | None:
     if "tls" not in params:
         return None
     kind = params.get("context_class", ssl.SSLContext)
@@ -86,7 +86,7 @@ async def protocol(loop: Loop, params: Params) -> int:
     work_us = int(params.get("work_us", 0))
     factory = working_echo(work_us) if work_us else Echo
     return _port(
-        await loop.create_server(factory, HOST, 0, backlog=BACKLOG, ssl=_tls(params))
+        await loop.create_server(factory, HOST, 0, backlog=BACKLOG, ssl=tls(params))
     )
 
 
@@ -107,7 +107,7 @@ async def tls_engine(loop: Loop, params: Params) -> str | None:
             engine.set_result(transport.get_extra_info("tls_engine"))
             transport.close()
 
-    server: Any = await loop.create_server(Asked, HOST, 0, ssl=_tls(params))
+    server: Any = await loop.create_server(Asked, HOST, 0, ssl=tls(params))
     port = int(server.sockets[0].getsockname()[1])
     client = threading.Thread(target=tools.shake_hands, args=(port,), daemon=True)
     client.start()
@@ -137,7 +137,7 @@ async def streams(_loop: Loop, params: Params) -> int:
             0,
             limit=1024 * 1024,
             backlog=BACKLOG,
-            ssl=_tls(params),
+            ssl=tls(params),
         )
     )
 
@@ -226,7 +226,7 @@ async def idle(loop: Loop, params: Params) -> int:
             self.transport = transport
 
     return _port(
-        await loop.create_server(Idle, HOST, 0, backlog=BACKLOG, ssl=_tls(params))
+        await loop.create_server(Idle, HOST, 0, backlog=BACKLOG, ssl=tls(params))
     )
 
 
@@ -258,7 +258,7 @@ async def http(loop: Loop, params: Params) -> int:
         limit_max_requests=params.get("requests"),
     )
     config.load()
-    config.ssl = _tls(params)
+    config.ssl = tls(params)
     listener = config.bind_socket()
     port = int(listener.getsockname()[1])  # a loop may detach the socket
     server = uvicorn.Server(config)
