@@ -211,6 +211,15 @@ tls_has_more_chunks(const rsl_conn_tls *tls)
     return tls->in_head != NULL && (!tls->fed || tls->in_head->next != NULL);
 }
 
+/* Whether another read may say more than that there is nothing: bytes, or how
+ * the stream has ended. */
+static bool
+tls_has_news(const rsl_tls *engine)
+{
+    return rsl_tls_has_input(engine)
+           || rsl_tls_state_now(engine) != RSL_TLS_STATE_OPEN;
+}
+
 rsl_status
 rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
                   rsl_err *err)
@@ -220,6 +229,9 @@ rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
     size_t filled = 0;
     bool asked = false;
 
+    if (!rsl_tls_has_input(tls->engine) && tls_has_more_chunks(tls)) {
+        status = tls_feed_chunk(conn);
+    }
     while (status == RSL_OK && filled < cap) {
         size_t some = 0;
         rsl_tls_status answer = rsl_tls_read(
@@ -229,7 +241,7 @@ rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
         if (answer == RSL_TLS_DONE && filled == cap) {
             break;
         }
-        if (answer == RSL_TLS_DONE) {
+        if (answer == RSL_TLS_DONE && tls_has_news(tls->engine)) {
             continue;
         }
         if (answer == RSL_TLS_EOF) {

@@ -183,7 +183,10 @@ rsl_tls_read(rsl_tls *tls, void *buf, size_t cap, size_t *out)
 {
     size_t filled = 0;
 
+    /* A library that has nothing to read from takes long to say so; it is asked
+     * once, because it may have something else to do. */
     while (filled < cap
+           && (filled == 0 || tls->input.ended || rsl_tls_has_input(tls))
            && (tls->state == RSL_TLS_STATE_OPEN
                || tls->state == RSL_TLS_STATE_CLOSE_SENT)) {
         size_t some = 0;

@@ -58,7 +58,7 @@ typedef void rsl_ssl_info_fn(const SSL *ssl, int where, int ret);
     X(int, SSL_write, (SSL *, const void *, int))                          \
     X(int, SSL_shutdown, (SSL *))                                          \
     X(int, SSL_get_error, (const SSL *, int))                              \
-    X(int, SSL_pending, (const SSL *))                                     \
+    X(int, SSL_has_pending, (const SSL *))                                 \
     X(int, SSL_is_server, (const SSL *))                                   \
     X(SSL_CTX *, SSL_get_SSL_CTX, (const SSL *))                           \
     X(void *, SSL_get_ex_data, (const SSL *, int))                         \

@@ -23,8 +23,11 @@ void
 rsl_openssl_enter(openssl_tls *tls)
 {
     entered = tls;
-    /* What others have left in this thread's queue is not ours. */
-    tls->api->ERR_clear_error();
+    /* What others have left in this thread's queue is not ours. To clear an
+     * empty one costs as much as a small record. */
+    if (tls->api->ERR_peek_last_error() != 0) {
+        tls->api->ERR_clear_error();
+    }
 }
 
 void

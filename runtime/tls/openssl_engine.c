@@ -228,7 +228,7 @@ openssl_has_pending(const rsl_tls *base)
 {
     const openssl_tls *tls = (const openssl_tls *)(const void *)base;
 
-    return tls->api->SSL_pending(tls->ssl) > 0;
+    return tls->api->SSL_has_pending(tls->ssl) == 1; /* parts of records too */
 }
 
 static void
