@@ -201,6 +201,12 @@ mbedtls_engine_handshake(rsl_tls *base)
             return rsl_mbedtls_fail(tls, code);
         }
     }
+    /* A server of TLS 1.3 has its tickets still to write; a client that waits
+     * for them would not make anybody read or write. */
+    int code = mbedtls_ssl_handshake(&tls->ssl);
+    if (code != 0) {
+        return rsl_mbedtls_fail(tls, code);
+    }
     return RSL_TLS_DONE;
 }
 
