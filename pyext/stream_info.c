@@ -227,7 +227,7 @@ info_get(StreamTransport *self, PyObject *name)
     }
     value = info_make(self, name);
     if (value == NULL && self->tls != NULL) {
-        if (pyrsl_stream_tls_extra(self, extra) < 0) {
+        if (pyrsl_stream_tls_extra(self, extra, name) < 0) {
             return NULL;
         }
         return Py_XNewRef(PyDict_GetItemWithError(extra, name));

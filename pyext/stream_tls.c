@@ -98,8 +98,8 @@ pyrsl_stream_tls_raise(const StreamTransport *self)
 bool
 pyrsl_stream_tls_has_failed(const StreamTransport *self)
 {
-    return self->tls != NULL && self->tls->engine != NULL
-           && rsl_tls_state_now(tls_engine(self)->tls) == RSL_TLS_STATE_FAILED;
+    return self->tls != NULL && self->conn != NULL
+           && rsl_conn_tls_has_failed(self->conn);
 }
 
 /* asyncio.constants.FLOW_CONTROL_HIGH_WATER_SSL_WRITE, and a quarter of it. */
@@ -256,6 +256,7 @@ static int
 tls_opened(StreamTransport *self)
 {
     self->tls->phase = STREAM_TLS_OPEN;
+    rsl_conn_share_tls(self->conn, !tls_engine(self)->needs_gil);
     if (pyrsl_stream_tls_settle(self) < 0
         || pyrsl_stream_tls_stop_timer(self->tls) < 0 || tls_call_made(self) < 0
         || pyrsl_stream_tls_wake(self, NULL) < 0) {
@@ -465,10 +466,18 @@ pyrsl_stream_tls_event(StreamTransport *self, rsl_event event)
 }
 
 int
-pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra)
+pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra, PyObject *name)
 {
     if (self->tls->extra_known || self->tls->engine == NULL) {
         return 0;
+    }
+    if (PyUnicode_Check(name)
+        && PyUnicode_CompareWithASCIIString(name, "sslcontext") == 0) {
+        return PyDict_SetItem(extra, name, tls_engine(self)->context);
+    }
+    /* What follows asks the library, now and whenever the user likes. */
+    if (self->conn != NULL) {
+        rsl_conn_share_tls(self->conn, false);
     }
     PyObject *module = PyImport_ImportModule("rsloop_c._tls");
     PyObject *names =

@@ -118,8 +118,9 @@ int pyrsl_stream_tls_lose(StreamTransport *self, PyObject *exc, bool *told);
  * no more. Idempotent; -1 with an exception that leaves the loop. */
 int pyrsl_stream_tls_settle(StreamTransport *self);
 
-/* Add to `extra` what the engine says. */
-int pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra);
+/* Add to `extra` what the engine says of `name`, and perhaps of others. */
+int
+pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra, PyObject *name);
 
 int
 pyrsl_stream_tls_traverse(const stream_tls *tls, visitproc visit, void *arg);

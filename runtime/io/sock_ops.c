@@ -11,6 +11,7 @@
 #include "core/tick.h"
 #include "io/watch_table.h"
 #include "net/conn_impl.h"
+#include "net/conn_tls.h"
 #include "net/listener_impl.h"
 
 enum {
@@ -204,6 +205,25 @@ steal_end(rsl_conn *conn, rsl_status status, const rsl_err *err, rsl_sink *sink)
     sink->emit(sink, event);
 }
 
+/* Give away what was received: decrypted, where that may be done here. */
+static void
+steal_emit(rsl_stealer *stealer, rsl_conn *conn, size_t got, rsl_sink *sink)
+{
+    rsl_conn_tls *tls = conn->tls;
+    rsl_chunk *chunk;
+
+    if (tls != NULL
+        && rsl_conn_tls_steal(conn, tls, stealer->spare->data, got, sink)) {
+        return;
+    }
+    chunk = stealer_pack(stealer, got);
+    if (tls != NULL) {
+        rsl_conn_tls_count(tls, chunk);
+    }
+    sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DATA, conn->id),
+                                 .u.ptr = chunk});
+}
+
 /* Read one conn once. True when there may be more. */
 static bool
 steal_once(rsl_stealer *stealer, rsl_conn *conn, size_t *taken, rsl_sink *sink)
@@ -228,8 +248,7 @@ steal_once(rsl_stealer *stealer, rsl_conn *conn, size_t *taken, rsl_sink *sink)
         return false;
     }
     *taken += got;
-    sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DATA, conn->id),
-                                 .u.ptr = stealer_pack(stealer, got)});
+    steal_emit(stealer, conn, got, sink);
     return got == STEAL_SIZE;
 }
 

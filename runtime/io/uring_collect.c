@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 
 #include "io/uring.h"
+#include "net/conn_tls.h"
 
 enum { WATCH_EVENTS = 128 };
 
@@ -52,6 +53,11 @@ collector_flush(collector *self)
 static void
 collector_append(collector *self, rsl_conn *conn, rsl_chunk *chunk)
 {
+    rsl_conn_tls *tls = conn->tls;
+
+    if (tls != NULL) {
+        rsl_conn_tls_count(tls, chunk);
+    }
     if (self->conn != conn
         || self->bytes + chunk->len > URING_EVENT_BYTES_MAX) {
         collector_flush(self);

@@ -164,6 +164,7 @@ conn_finish_close(rsl_conn *conn)
     } else if (rt->hooks.conn_closed != NULL) {
         rt->hooks.conn_closed(conn->owner);
     }
+    rsl_conn_tls_free(conn);
     free(conn->writes);
     free(conn);
 }
@@ -186,7 +187,7 @@ rsl_conn_close(rsl_conn *conn)
         continue; /* the runtime thread saw its end just now */
     }
     rsl_conn_discard_writes(conn);
-    rsl_conn_tls_free(conn);
+    rsl_conn_tls_close(conn);
     rsl_chunk_release(rt, rsl_conn_take_held(conn));
     if (forked) {
         conn_finish_close(conn);

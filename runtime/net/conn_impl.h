@@ -78,9 +78,10 @@ struct rsl_conn {
     uint32_t write_head, write_count, write_cap;
     rsl_write *writes;
     size_t backlog_bytes;
-    struct rsl_conn_tls *tls; /* [L] net/conn_tls.h's, NULL for plain ones */
-    int64_t oldest_write_ns;  /* when the queue became non-empty */
-    rsl_list queue_link;      /* in rt->dirty while it has unsent output that
+    /* [A] net/conn_tls.h's, NULL for plain ones; set by [L]. */
+    struct rsl_conn_tls *_Atomic tls;
+    int64_t oldest_write_ns; /* when the queue became non-empty */
+    rsl_list queue_link;     /* in rt->dirty while it has unsent output that
                               * waits neither for WRITABLE nor for a batch;
                               * while CLOSING, in rt->closing */
 };
@@ -111,6 +112,10 @@ unsigned rsl_conn_pieces(const rsl_conn *conn, struct iovec *iov, unsigned max);
 
 /* The first `count` bytes of the queue are done with. */
 void rsl_conn_pop_bytes(rsl_conn *conn, size_t count);
+
+/* A chunk that may be kept: a copy of one that lies in a buffer of the ring.
+ * Without memory it is returned as it is. */
+rsl_chunk *rsl_conn_own_chunk(rsl_conn *conn, rsl_chunk *chunk);
 
 /* There is output: it leaves with the next flush, or when the socket has room
  * again. */

@@ -48,10 +48,9 @@ rsl_conn_read_stop(rsl_conn *conn)
     }
 }
 
-/* A provided buffer is copied: a conn that stays stopped would take it away
- * from all others. Without memory it is kept as it is. */
-static rsl_chunk *
-conn_own_chunk(rsl_conn *conn, rsl_chunk *chunk)
+/* A conn that stays stopped would take the buffer away from all others. */
+rsl_chunk *
+rsl_conn_own_chunk(rsl_conn *conn, rsl_chunk *chunk)
 {
     rsl_chunk *copy;
 
@@ -75,7 +74,7 @@ rsl_conn_hold(rsl_conn *conn, rsl_chunk *chunk)
     while (chunk != NULL) {
         rsl_chunk *next = chunk->next;
 
-        chunk = conn_own_chunk(conn, chunk);
+        chunk = rsl_conn_own_chunk(conn, chunk);
         chunk->next = NULL;
         if (conn->held_head == NULL) {
             conn->held_head = chunk;

@@ -24,33 +24,106 @@ rsl_conn_set_tls(rsl_conn *conn, rsl_tls *engine)
         return RSL_NOMEM;
     }
     tls->engine = engine;
+    pthread_mutex_init(&tls->lock, NULL);
+    atomic_init(&tls->shared, false);
+    atomic_init(&tls->cipher_ahead, 0);
     conn->tls = tls;
     return RSL_OK;
 }
 
+/* --- Who uses the engine --- */
+
+bool
+rsl_conn_tls_lock(const rsl_conn *conn)
+{
+    if (rsl_runtime_is_forked(conn->rt)) {
+        return false;
+    }
+    pthread_mutex_lock(&conn->tls->lock);
+    return true;
+}
+
+void
+rsl_conn_tls_unlock(const rsl_conn *conn, bool locked)
+{
+    if (locked) {
+        pthread_mutex_unlock(&conn->tls->lock);
+    }
+}
+
+void
+rsl_conn_share_tls(rsl_conn *conn, bool shared)
+{
+    bool locked;
+
+    if (conn->tls == NULL) {
+        return;
+    }
+    locked = rsl_conn_tls_lock(conn);
+    atomic_store(&conn->tls->shared, shared);
+    rsl_conn_tls_unlock(conn, locked);
+}
+
+bool
+rsl_conn_tls_has_failed(const rsl_conn *conn)
+{
+    bool locked = rsl_conn_tls_lock(conn);
+    bool failed = rsl_tls_state_now(conn->tls->engine) == RSL_TLS_STATE_FAILED;
+
+    rsl_conn_tls_unlock(conn, locked);
+    return failed;
+}
+
 /* --- Input --- */
+
+static rsl_status tls_feed_chunk(rsl_conn *conn);
+
+static void
+tls_keep_input(rsl_conn *conn)
+{
+    rsl_conn_tls *tls = conn->tls;
+    rsl_chunk **link;
+
+    while (tls_feed_chunk(conn) == RSL_OK) {
+        continue;
+    }
+    for (link = &tls->in_head; *link != NULL; link = &(*link)->next) {
+        rsl_chunk *next = (*link)->next;
+
+        *link = rsl_conn_own_chunk(conn, *link);
+        (*link)->next = next;
+        tls->in_tail = *link;
+    }
+}
 
 void
 rsl_conn_feed(rsl_conn *conn, rsl_chunk *chunk)
 {
     rsl_conn_tls *tls = conn->tls;
+    unsigned counted = 0;
+    bool locked;
 
     if (chunk == NULL) {
         return;
     }
+    locked = rsl_conn_tls_lock(conn);
     if (tls->in_head == NULL) {
         tls->in_head = chunk;
     } else {
         tls->in_tail->next = chunk;
     }
+    counted += chunk->tls == RSL_CHUNK_CIPHER;
     while (chunk->next != NULL) {
         chunk = chunk->next;
+        counted += chunk->tls == RSL_CHUNK_CIPHER;
     }
     tls->in_tail = chunk;
     tls->may_read = true;
+    atomic_fetch_sub(&tls->cipher_ahead, counted);
     if (rsl_conn_state_now(conn) == RSL_CONN_IDLE && !tls->away) {
-        rsl_conn_tls_keep(conn); /* nobody reads now: give buffers back */
+        tls_keep_input(conn); /* nobody reads now: give buffers back */
     }
+    rsl_conn_tls_unlock(conn, locked);
 }
 
 rsl_status
@@ -92,7 +165,7 @@ tls_drop_head(rsl_conn *conn)
     return status;
 }
 
-/* Lend the engine the next chunk. RSL_AGAIN: there is none. */
+/* Lend the engine the next chunk. RSL_AGAIN: there is none of ciphertext. */
 static rsl_status
 tls_feed_chunk(rsl_conn *conn)
 {
@@ -104,7 +177,7 @@ tls_feed_chunk(rsl_conn *conn)
             return status;
         }
     }
-    if (tls->in_head == NULL) {
+    if (tls->in_head == NULL || tls->in_head->tls == RSL_CHUNK_PLAIN) {
         return RSL_AGAIN;
     }
     rsl_tls_feed(tls->engine, tls->in_head->data, tls->in_head->len);
@@ -158,7 +231,7 @@ rsl_conn_feed_eof(rsl_conn *conn)
  * that has not been asked yet. RSL_AGAIN: nothing now; RSL_EOF:
  * nothing more. */
 static rsl_status
-tls_feed_more(rsl_conn *conn, size_t cap, bool *asked, rsl_err *err)
+tls_feed_more(rsl_conn *conn, size_t cap, rsl_err *err)
 {
     rsl_status status = tls_feed_chunk(conn);
 
@@ -168,10 +241,10 @@ tls_feed_more(rsl_conn *conn, size_t cap, bool *asked, rsl_err *err)
     if (conn->tls->ended) {
         return RSL_EOF;
     }
-    if (*asked) {
+    if (conn->tls->asked) {
         return RSL_AGAIN;
     }
-    *asked = true;
+    conn->tls->asked = true;
     return tls_feed_socket(conn, cap, err);
 }
 
@@ -191,24 +264,68 @@ tls_end_loan(rsl_conn *conn)
 void
 rsl_conn_tls_keep(rsl_conn *conn)
 {
-    while (tls_feed_chunk(conn) == RSL_OK) {
-        continue;
-    }
-}
+    bool locked = rsl_conn_tls_lock(conn);
 
-/* Answers of the engine's own, alerts, tickets. */
-static void
-tls_note_output(rsl_conn *conn)
-{
-    if (rsl_conn_tls_has_output(conn)) {
-        rsl_conn_want_send(conn);
+    if (!conn->tls->away) {
+        tls_keep_input(conn);
     }
+    rsl_conn_tls_unlock(conn, locked);
 }
 
 static bool
-tls_has_more_chunks(const rsl_conn_tls *tls)
+tls_head_is_plain(const rsl_conn_tls *tls)
 {
-    return tls->in_head != NULL && (!tls->fed || tls->in_head->next != NULL);
+    return tls->in_head != NULL && tls->in_head->tls == RSL_CHUNK_PLAIN;
+}
+
+/* What the runtime thread has decrypted, from the head of the queue. */
+static size_t
+tls_take_plain(rsl_conn *conn, uint8_t *buf, size_t cap)
+{
+    rsl_conn_tls *tls = conn->tls;
+    size_t filled = 0;
+
+    while (tls_head_is_plain(tls) && filled < cap) {
+        rsl_chunk *chunk = tls->in_head;
+        size_t part = cap - filled < chunk->len ? cap - filled : chunk->len;
+
+        memcpy(buf + filled, chunk->data, part);
+        filled += part;
+        chunk->data += part;
+        chunk->len -= part;
+        if (chunk->len == 0) {
+            (void)tls_drop_head(conn); /* nothing is lent that could be kept */
+        }
+    }
+    return filled;
+}
+
+/* Its end is known to the engine before what the runtime thread has taken out
+ * of it has arrived here. */
+static bool
+tls_has_more_on_its_way(const rsl_conn *conn)
+{
+    return conn->queued_events > 0 || atomic_load(&conn->stolen_bytes) > 0;
+}
+
+/* What follows an engine that has no more to give, or is at its end. */
+static rsl_status
+tls_recv_next(rsl_conn *conn, rsl_tls_status answer, size_t filled, size_t cap,
+              rsl_err *err)
+{
+    rsl_conn_tls *tls = conn->tls;
+
+    if (answer == RSL_TLS_EOF || answer == RSL_TLS_ERROR) {
+        if (tls_has_more_on_its_way(conn)) {
+            return RSL_BUSY;
+        }
+        return answer == RSL_TLS_EOF ? RSL_EOF : RSL_TLS;
+    }
+    if (filled > 0 && tls->in_head == NULL) {
+        /* What else the socket has it will say. */
+        return tls->ended ? RSL_EOF : RSL_AGAIN;
+    }
+    return tls_feed_more(conn, cap, err);
 }
 
 /* Whether another read may say more than that there is nothing: bytes, or how
@@ -220,48 +337,59 @@ tls_has_news(const rsl_tls *engine)
            || rsl_tls_state_now(engine) != RSL_TLS_STATE_OPEN;
 }
 
-rsl_status
-rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
-                  rsl_err *err)
+static rsl_status
+tls_recv(rsl_conn *conn, uint8_t *buf, size_t cap, size_t *out, rsl_err *err)
 {
     rsl_conn_tls *tls = conn->tls;
     rsl_status status = RSL_OK;
     size_t filled = 0;
-    bool asked = false;
 
-    if (!rsl_tls_has_input(tls->engine) && tls_has_more_chunks(tls)) {
-        status = tls_feed_chunk(conn);
-    }
+    tls->asked = false;
     while (status == RSL_OK && filled < cap) {
         size_t some = 0;
-        rsl_tls_status answer = rsl_tls_read(
-            tls->engine, (uint8_t *)buf + filled, cap - filled, &some);
+        rsl_tls_status answer;
 
-        filled += some;
-        if (answer == RSL_TLS_DONE && filled == cap) {
+        if (!tls->fed) {
+            filled += tls_take_plain(conn, buf + filled, cap - filled);
+        }
+        if (filled == cap) {
             break;
         }
-        if (answer == RSL_TLS_DONE && tls_has_news(tls->engine)) {
+        answer =
+            tls_has_news(tls->engine)
+                ? rsl_tls_read(tls->engine, buf + filled, cap - filled, &some)
+                : RSL_TLS_WANT_READ;
+        filled += some;
+        if (answer == RSL_TLS_DONE) {
             continue;
         }
-        if (answer == RSL_TLS_EOF) {
-            status = RSL_EOF;
-        } else if (answer == RSL_TLS_ERROR) {
-            status = RSL_TLS;
-        } else if (filled > 0 && !tls_has_more_chunks(tls)) {
-            /* What else the socket has it will say. */
-            status = tls->ended ? RSL_EOF : RSL_AGAIN;
-        } else {
-            status = tls_feed_more(conn, cap, &asked, err);
+        if (tls->fed) {
+            status = tls_drop_head(conn);
+        }
+        if (status == RSL_OK && !tls_head_is_plain(tls)) {
+            status = tls_recv_next(conn, answer, filled, cap, err);
         }
     }
-    tls->may_read = status == RSL_OK || (filled > 0 && status != RSL_AGAIN);
+    tls->may_read =
+        status == RSL_OK
+        || (filled > 0 && status != RSL_AGAIN && status != RSL_BUSY);
     if (tls_end_loan(conn) != RSL_OK) {
         status = RSL_NOMEM;
     }
-    tls_note_output(conn);
+    rsl_conn_tls_note_output(conn);
     *out = filled;
     return filled > 0 ? RSL_OK : status;
+}
+
+rsl_status
+rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
+                  rsl_err *err)
+{
+    bool locked = rsl_conn_tls_lock(conn);
+    rsl_status status = tls_recv(conn, buf, cap, out, err);
+
+    rsl_conn_tls_unlock(conn, locked);
+    return status;
 }
 
 /* --- Handshake --- */
@@ -303,7 +431,7 @@ rsl_conn_handshake_end(rsl_conn *conn, rsl_tls_status answer)
     rsl_conn_tls *tls = conn->tls;
 
     tls->away = false;
-    tls_note_output(conn);
+    rsl_conn_tls_note_output(conn);
     switch (answer) {
     case RSL_TLS_DONE:
         tls->may_read = tls->ended || tls->in_head != NULL
@@ -326,113 +454,25 @@ rsl_conn_handshake_away(rsl_conn *conn)
     conn->tls->away = true;
 }
 
-/* --- Output --- */
+/* --- The end --- */
 
-bool
-rsl_conn_tls_has_output(const rsl_conn *conn)
-{
-    const rsl_conn_tls *tls = conn->tls;
-
-    if (tls->failed || tls->away) {
-        return false;
-    }
-    return conn->write_count > 0 || rsl_tls_output_bytes(tls->engine) > 0
-           || (tls->close_wanted && !tls->close_sent);
-}
-
-size_t
-rsl_conn_tls_output_bytes(const rsl_conn *conn)
-{
-    const rsl_conn_tls *tls = conn->tls;
-
-    if (tls->away) {
-        return 0;
-    }
-    /* What is owed counts, so that nobody takes the queue for empty. */
-    return rsl_tls_output_bytes(tls->engine)
-           + (tls->close_wanted && !tls->close_sent && !tls->failed ? 1 : 0);
-}
-
-static void
-tls_write_failed(rsl_conn *conn)
-{
-    rsl_runtime *rt = conn->rt;
-
-    conn->tls->failed = true;
-    rt->flush_sink->emit(
-        rt->flush_sink,
-        (rsl_event){.tag = rsl_tag(RSL_EV_SENT, conn->id), .u.arg = EPROTO});
-}
-
-/* As much of the queue as the engine takes now. */
-static void
-tls_encrypt(rsl_conn *conn)
+void
+rsl_conn_tls_close(rsl_conn *conn)
 {
     rsl_conn_tls *tls = conn->tls;
-    struct iovec iov[RSL_CONN_IOV_MAX];
+    bool locked;
 
-    while (conn->write_count > 0) {
-        size_t taken = 0;
-        unsigned count = rsl_conn_pieces(conn, iov, RSL_CONN_IOV_MAX);
-        rsl_tls_status answer = rsl_tls_write(tls->engine, iov, count, &taken);
-
-        rsl_conn_pop_bytes(conn, taken);
-        rsl_stat_add(&conn->rt->stats, RSL_STAT_BYTES_DROPPED, taken);
-        if (answer == RSL_TLS_ERROR || answer == RSL_TLS_EOF) {
-            tls_write_failed(conn);
-            return;
-        }
-        if (taken == 0) {
-            return;
-        }
-    }
-    if (tls->close_wanted && !tls->close_sent) {
-        tls->close_sent = true;
-        if (rsl_tls_close_notify(tls->engine) == RSL_TLS_ERROR) {
-            tls_write_failed(conn);
-        }
-    }
-}
-
-unsigned
-rsl_conn_tls_gather(rsl_conn *conn, struct iovec *iov, unsigned max)
-{
-    /* What a batch has prepared stays as it is: only more is appended. */
-    if (!conn->tls->failed) {
-        tls_encrypt(conn);
-    }
-    return rsl_tls_output(conn->tls->engine, iov, max);
-}
-
-void
-rsl_conn_tls_consume(rsl_conn *conn, size_t sent)
-{
-    rsl_tls_consume(conn->tls->engine, sent);
-}
-
-void
-rsl_conn_close_notify(rsl_conn *conn)
-{
-    rsl_conn_tls *tls = conn->tls;
-
-    /* As asyncio: whoever has ended its side without one gets none. */
-    if (tls->ended && rsl_tls_state_now(tls->engine) == RSL_TLS_STATE_OPEN) {
+    if (tls == NULL) {
         return;
     }
-    tls->close_wanted = true;
-    tls_note_output(conn);
-}
-
-void
-rsl_conn_tls_discard(rsl_conn *conn)
-{
-    rsl_tls *engine = conn->tls->engine;
-
-    conn->tls->close_sent = true;
-    if (conn->tls->away) {
-        return;
+    locked = rsl_conn_tls_lock(conn);
+    tls->gone = true;
+    if (tls->fed) {
+        (void)tls_drop_head(conn); /* a failed copy is of no interest now */
     }
-    rsl_tls_consume(engine, rsl_tls_output_bytes(engine));
+    rsl_chunk_release(conn->rt, tls->in_head);
+    tls->in_head = tls->in_tail = NULL;
+    rsl_conn_tls_unlock(conn, locked);
 }
 
 void
@@ -440,13 +480,9 @@ rsl_conn_tls_free(rsl_conn *conn)
 {
     rsl_conn_tls *tls = conn->tls;
 
-    if (tls == NULL) {
-        return;
+    if (tls != NULL) {
+        conn->tls = NULL;
+        pthread_mutex_destroy(&tls->lock);
+        free(tls);
     }
-    if (tls->fed) {
-        (void)tls_drop_head(conn); /* a failed copy is of no interest now */
-    }
-    rsl_chunk_release(conn->rt, tls->in_head);
-    conn->tls = NULL;
-    free(tls);
 }

@@ -118,6 +118,13 @@ void rsl_sockopt_nodelay(int fd);
  * Nothing is queued or held. RSL_OK or RSL_NOMEM. */
 rsl_status rsl_conn_set_tls(rsl_conn *conn, rsl_tls *engine);
 
+/* From now on the runtime thread may use the engine as well, to decrypt what it
+ * reads; or not any more. Nobody else may then but by functions of this header,
+ * until the conn is closed. */
+void rsl_conn_share_tls(rsl_conn *conn, bool shared);
+
+bool rsl_conn_tls_has_failed(const rsl_conn *conn);
+
 /* Take ciphertext that came as RSL_EV_DATA, or was held; or note that it has
  * ended. rsl_conn_recv() and rsl_conn_handshake_feed() use it. */
 void rsl_conn_feed(rsl_conn *conn, rsl_chunk *chunk);

@@ -70,6 +70,7 @@ typedef struct rsl_chunk {
     const uint8_t *data;
     size_t len;
     uint32_t origin; /* RSL_CHUNK_HEAP, or the provided buffer's number */
+    uint8_t tls;     /* net/conn_tls.h's */
 } rsl_chunk;
 
 #define RSL_CHUNK_HEAP UINT32_MAX
