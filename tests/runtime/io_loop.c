@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "io_loop.h"
+#include "net/conn_tls.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -128,6 +129,7 @@ io_stream_read(io_stream *stream)
         stream->eofs++;
         break;
     case RSL_OS:
+    case RSL_TLS:
         stream->errors++;
         stream->error = err.code;
         break;
@@ -137,11 +139,49 @@ io_stream_read(io_stream *stream)
 }
 
 static void
+io_stream_decrypt(io_stream *stream)
+{
+    do {
+        io_stream_read(stream);
+    } while (rsl_conn_has_plain(stream->conn) && stream->eofs == 0
+             && stream->errors == 0);
+}
+
+/* Input of a conn with an engine; false for other events. */
+static bool
+io_stream_tls_event(io_stream *stream, rsl_event event)
+{
+    rsl_chunk *chunk = event.u.ptr;
+
+    switch ((int)rsl_tag_kind(event.tag)) {
+    case RSL_EV_DATA:
+        for (; chunk != NULL; chunk = chunk->next) {
+            stream->plain_chunks += chunk->tls == RSL_CHUNK_PLAIN;
+        }
+        rsl_conn_received(stream->conn);
+        rsl_conn_feed(stream->conn, event.u.ptr);
+        break;
+    case RSL_EV_EOF:
+        rsl_conn_feed_eof(stream->conn);
+        break;
+    case RSL_EV_READABLE:
+        break;
+    default:
+        return false;
+    }
+    io_stream_decrypt(stream);
+    return true;
+}
+
+static void
 io_stream_event(io_loop *loop, io_stream *stream, rsl_event event)
 {
     rsl_err err = {0};
 
     stream->events++;
+    if (stream->has_tls && io_stream_tls_event(stream, event)) {
+        return;
+    }
     switch ((int)rsl_tag_kind(event.tag)) {
     case RSL_EV_READABLE:
         stream->readables++;

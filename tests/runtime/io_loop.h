@@ -30,6 +30,8 @@ typedef struct io_stream {
     uint8_t *bytes;
     size_t len;
     bool paused;
+    bool has_tls;          /* the conn has an engine */
+    unsigned plain_chunks; /* that the runtime thread had decrypted */
     unsigned events, readables, eofs, errors, writables, sents;
     int error, sent_code;
 } io_stream;

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A stream with a TLS engine: who decrypts, in which order, and its ends. */
+#include "io_loop.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "net/conn_impl.h"
+#include "tls_pair.h"
+
+enum {
+    BULK = 256 << 10,
+    PIECE = 20000, /* more than a record, less than two */
+    ENOUGH_CHUNKS = 20,
+};
+
+typedef struct fixture {
+    io_loop loop;
+    io_stream stream; /* the server */
+    tls_end peer;     /* the client, driven by hand */
+    tls_context *server;
+    rsl_tls *engine;
+    uint8_t *bulk; /* BULK bytes that are sent again and again */
+    size_t sent;
+} fixture;
+
+/* --- The peer --- */
+
+static void
+peer_flush(fixture *f)
+{
+    size_t len;
+    uint8_t *data = tls_end_take(&f->peer, &len);
+
+    io_peer_send(&f->loop, &f->stream, data, len);
+    free(data);
+}
+
+static void
+peer_step(fixture *f)
+{
+    uint8_t buf[64 << 10];
+    ssize_t got = io_peer_recv(&f->stream, buf, sizeof buf);
+
+    if (got > 0) {
+        tls_end_feed(&f->peer, buf, (size_t)got);
+    }
+    tls_end_step(&f->peer);
+    peer_flush(f);
+}
+
+/* A piece of the pattern, which goes on where it has stopped. */
+static void
+peer_send_piece(fixture *f)
+{
+    size_t at = f->sent % (BULK - PIECE);
+    struct iovec iov = {.iov_base = f->bulk + at, .iov_len = PIECE};
+    size_t taken = 0;
+
+    assert_int_equal(rsl_tls_write(f->peer.tls, &iov, 1, &taken), RSL_TLS_DONE);
+    assert_int_equal(taken, PIECE);
+    f->sent += PIECE;
+    peer_flush(f);
+}
+
+static void
+assert_all_arrived(const fixture *f)
+{
+    assert_int_equal(f->stream.len, f->sent);
+    for (size_t at = 0; at < f->sent; at += PIECE) {
+        assert_memory_equal(f->stream.bytes + at, f->bulk + at % (BULK - PIECE),
+                            PIECE);
+    }
+}
+
+/* --- Set-up --- */
+
+static void
+shake_hands(fixture *f)
+{
+    rsl_status status = RSL_AGAIN;
+    rsl_err err = {0};
+
+    while (status == RSL_AGAIN
+           || rsl_tls_state_now(f->peer.tls) == RSL_TLS_STATE_HANDSHAKE) {
+        size_t input = 0;
+
+        peer_step(f);
+        io_loop_turn(&f->loop, 1000000);
+        (void)rsl_conn_handshake_feed(f->stream.conn, &input, &err);
+        if (status == RSL_AGAIN) {
+            status = rsl_conn_handshake(f->stream.conn);
+        }
+    }
+    assert_int_equal(status, RSL_OK);
+}
+
+static void
+open_fixture(fixture *f, rsl_takeover takeover)
+{
+    const tls_settings client = {.library = TLS_MBEDTLS};
+    const tls_settings server = {.library = TLS_MBEDTLS, .server = true};
+    uint32_t seed = 1;
+
+    memset(f, 0, sizeof *f);
+    f->bulk = malloc(BULK);
+    for (size_t i = 0; i < BULK; i++) {
+        f->bulk[i] = (uint8_t)tls_random(&seed);
+    }
+    io_loop_init(&f->loop, takeover);
+    io_stream_open(&f->loop, &f->stream, true);
+    f->server = tls_context_new(&server);
+    f->engine = tls_context_open(f->server, NULL);
+    f->peer.context = tls_context_new(&client);
+    f->peer.tls = tls_context_open(f->peer.context, "localhost");
+    assert_int_equal(rsl_conn_set_tls(f->stream.conn, f->engine), RSL_OK);
+    f->stream.has_tls = true;
+    shake_hands(f);
+}
+
+static void
+close_fixture(fixture *f)
+{
+    rsl_conn_close(f->stream.conn);
+    io_loop_fini(&f->loop);
+    rsl_tls_free(f->engine);
+    rsl_tls_free(f->peer.tls);
+    tls_context_free(f->server);
+    tls_context_free(f->peer.context);
+    io_stream_fini(&f->stream);
+    free(f->peer.got);
+    free(f->bulk);
+}
+
+static void
+callback_for_200_us(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+}
+
+/* --- Cases --- */
+
+static void
+the_loop_thread_decrypts(void **state)
+{
+    fixture f;
+
+    (void)state;
+    open_fixture(&f, RSL_TAKEOVER_NEVER);
+    rsl_conn_share_tls(f.stream.conn, true);
+    for (int i = 0; i < 50; i++) {
+        peer_send_piece(&f);
+        io_until(&f.loop, f.stream.len == f.sent);
+    }
+    assert_all_arrived(&f);
+    assert_int_equal(f.stream.plain_chunks, 0);
+    close_fixture(&f);
+}
+
+/* Answers are encrypted meanwhile, by the same engine. */
+static void
+the_runtime_thread_decrypts_for_a_busy_one(void **state)
+{
+    static const char answer[] = "an answer";
+    fixture f;
+    size_t answers = 0;
+
+    (void)state;
+    open_fixture(&f, RSL_TAKEOVER_ALWAYS);
+    rsl_conn_share_tls(f.stream.conn, true);
+    while (f.stream.plain_chunks < ENOUGH_CHUNKS) {
+        peer_send_piece(&f);
+        io_queue(&f.stream, answer, sizeof answer - 1, 0);
+        answers++;
+        callback_for_200_us();
+        io_loop_turn(&f.loop, 0);
+        peer_step(&f);
+    }
+    io_until(&f.loop, f.stream.len == f.sent);
+    assert_all_arrived(&f);
+    while (f.peer.got_len < answers * (sizeof answer - 1)) {
+        io_loop_turn(&f.loop, 1000000);
+        peer_step(&f);
+    }
+    for (size_t i = 0; i < answers; i++) {
+        assert_memory_equal(f.peer.got + i * (sizeof answer - 1), answer,
+                            sizeof answer - 1);
+    }
+    assert_int_equal(io_loans[0], answers);
+    close_fixture(&f);
+}
+
+static void
+an_engine_that_is_not_shared_is_the_loops_alone(void **state)
+{
+    fixture f;
+
+    (void)state;
+    open_fixture(&f, RSL_TAKEOVER_ALWAYS);
+    for (int i = 0; i < 200; i++) {
+        rsl_conn_share_tls(f.stream.conn, false);
+        peer_send_piece(&f);
+        callback_for_200_us();
+        io_loop_turn(&f.loop, 0);
+    }
+    io_until(&f.loop, f.stream.len == f.sent);
+    assert_all_arrived(&f);
+    assert_int_equal(f.stream.plain_chunks, 0);
+    close_fixture(&f);
+}
+
+/* The runtime thread may have told the engine of the end before what came
+ * ahead of it has arrived. */
+static void
+an_end_comes_behind_all_bytes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        fixture f;
+
+        open_fixture(&f, RSL_TAKEOVER_ALWAYS);
+        rsl_conn_share_tls(f.stream.conn, true);
+        for (int piece = 0; piece < 4; piece++) {
+            peer_send_piece(&f);
+        }
+        (void)rsl_tls_close_notify(f.peer.tls);
+        peer_flush(&f);
+        callback_for_200_us();
+        io_until(&f.loop, f.stream.eofs + f.stream.errors > 0);
+        assert_int_equal(f.stream.errors, 0);
+        assert_all_arrived(&f);
+        close_fixture(&f);
+    }
+}
+
+static void
+a_close_in_the_middle_leaves_nothing(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        fixture f;
+
+        open_fixture(&f, RSL_TAKEOVER_ALWAYS);
+        rsl_conn_share_tls(f.stream.conn, true);
+        peer_send_piece(&f);
+        peer_send_piece(&f);
+        if (i % 2 == 0) {
+            callback_for_200_us();
+        }
+        close_fixture(&f);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_loop_thread_decrypts),
+        cmocka_unit_test(the_runtime_thread_decrypts_for_a_busy_one),
+        cmocka_unit_test(an_engine_that_is_not_shared_is_the_loops_alone),
+        cmocka_unit_test(an_end_comes_behind_all_bytes),
+        cmocka_unit_test(a_close_in_the_middle_leaves_nothing),
+    };
+    rsl_info info;
+    int failed;
+
+    io_backend = RSL_BACKEND_EPOLL;
+    failed = cmocka_run_group_tests_name("epoll", tests, NULL, NULL);
+    rsl_backend_probe(RSL_BACKEND_AUTO, &info);
+    if (strcmp(info.backend, "io_uring") == 0) {
+        io_backend = RSL_BACKEND_IO_URING;
+        failed += cmocka_run_group_tests_name("io_uring", tests, NULL, NULL);
+    }
+    return failed;
+}
