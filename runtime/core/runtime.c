@@ -154,6 +154,7 @@ rsl_runtime_close(rsl_runtime *rt)
         rt->thread = NULL;
     }
     rsl_rwatches_fini(&rt->rwatches, forked);
+    rsl_registry_hide(rt);
     rsl_metrics_fini(rt);
     if (rt->reactor != NULL) {
         rsl_reactor_free(rt->reactor, forked);

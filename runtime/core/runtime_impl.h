@@ -81,6 +81,7 @@ struct rsl_runtime {
     rsl_lag lag;                       /* [L] */
     uint64_t number;                   /* [K] in this process */
     rsl_list registry_link;            /* sight/registry.c's */
+    bool hidden;                       /* the same, under its lock */
     rsl_list metrics;                  /* [L] sight/metrics.c's endpoints */
     uint64_t metrics_named;            /* [L] the last one's name */
     atomic_uint_fast64_t takeovers;    /* [A] the runtime thread's figures */

@@ -116,11 +116,14 @@ metrics_ready(rsl_rwatch *watch, uint32_t events)
     metrics_keep_time(metrics);
 }
 
-/* Nobody serves it: what it has goes. */
+/* Nobody serves it: what it has goes. In a forked child the runtime thread may
+ * have been at any point of changing its clients: they are left alone. */
 static void
 metrics_free(rsl_metrics *metrics)
 {
-    while (metrics->client_count > 0) {
+    bool forked = rsl_runtime_is_forked(metrics->rt);
+
+    while (!forked && metrics->client_count > 0) {
         metrics_client_close(metrics_oldest(metrics));
     }
     if (metrics->timer_fd >= 0) {

@@ -42,7 +42,10 @@ metrics_client_close(metrics_client *client)
 {
     rsl_list_remove(&client->link);
     client->metrics->client_count--;
-    close(client->fd); /* and so it leaves the set */
+    /* Closing would not take it out of the set while a forked child has the
+     * connection too. */
+    (void)metrics_set(client->metrics, EPOLL_CTL_DEL, client->fd, 0, client);
+    close(client->fd);
     if (client->answer != no_memory) {
         free(client->answer);
     }

@@ -73,6 +73,17 @@ rsl_registry_remove(rsl_runtime *rt)
     registry_unlock();
 }
 
+void
+rsl_registry_hide(rsl_runtime *rt)
+{
+    if (rsl_runtime_is_forked(rt)) {
+        return;
+    }
+    registry_lock();
+    rt->hidden = true;
+    registry_unlock();
+}
+
 size_t
 rsl_registry_take(rsl_registry_entry *out, size_t cap)
 {
@@ -84,6 +95,9 @@ rsl_registry_take(rsl_registry_entry *out, size_t cap)
         const rsl_runtime *rt =
             RSL_LIST_ENTRY(link, rsl_runtime, registry_link);
 
+        if (rt->hidden) {
+            continue;
+        }
         if (count < cap) {
             out[count].number = rt->number;
             out[count].backend = rt->backend_name;

@@ -22,7 +22,11 @@ typedef struct rsl_registry_entry {
     rsl_stats_taken taken;
 } rsl_registry_entry;
 
-/* The figures of at most `cap` runtimes, oldest first; how many there are. */
+/* It is closed, and shown no more; its figures still count. */
+void rsl_registry_hide(rsl_runtime *rt);
+
+/* The figures of at most `cap` open runtimes, oldest first; how many there
+ * are. */
 size_t rsl_registry_take(rsl_registry_entry *out, size_t cap);
 
 #endif

@@ -435,6 +435,12 @@ def _describe_fd(fd):
         return None      # the descriptor of the listing itself
 
 
+def plain_environ():
+    """The environment for programs of others: no sanitizer of ours in them."""
+    return {name: value for name, value in os.environ.items()
+            if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")}
+
+
 def native_threads():
     """Names of this process's threads by id, without the pools that look up
     names, make handshakes and do native jobs: their threads stay for some

@@ -14,7 +14,16 @@ import time
 import pytest
 
 import rsloop_c
-from support import Echo, Recorder, run, run_python, tcp_pair, turns, until
+from support import (
+    Echo,
+    Recorder,
+    plain_environ,
+    run,
+    run_python,
+    tcp_pair,
+    turns,
+    until,
+)
 
 pytestmark = pytest.mark.asyncio_is_worse("it has no profiler")
 
@@ -151,8 +160,7 @@ def dom(url, folder):
             ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
              "--disable-dev-shm-usage", f"--user-data-dir={folder / 'chromium'}",
              "--dump-dom", url],
-            env={name: value for name, value in os.environ.items()
-                 if name != "LD_PRELOAD"},  # no sanitizer of ours in there
+            env=plain_environ(),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         pytest.skip("chromium takes too long")

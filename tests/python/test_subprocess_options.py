@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from support import PATIENCE, open_fds
+from support import PATIENCE, open_fds, plain_environ
 
 PIPE = asyncio.subprocess.PIPE
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
@@ -171,8 +171,7 @@ async def test_process_group(loop):
 
 
 # ASan ends a program of a user who may not write its reports.
-PLAIN = {name: value for name, value in os.environ.items()
-         if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")}
+PLAIN = plain_environ()
 
 
 @ROOT

@@ -15,7 +15,15 @@ import time
 
 import pytest
 
-from support import LOOPBACK, PATIENCE, Accepting, Echo, Recorder, slowness
+from support import (
+    LOOPBACK,
+    PATIENCE,
+    Accepting,
+    Echo,
+    Recorder,
+    plain_environ,
+    slowness,
+)
 from tls import (
     TLS12,
     TLS13,
@@ -46,7 +54,8 @@ class Program:
         self.output = b""
         self.child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, bufsize=0, **options)
+            stderr=subprocess.STDOUT, bufsize=0, env=plain_environ(),
+            **options)
 
     async def __aenter__(self):
         return self
