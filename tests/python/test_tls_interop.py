@@ -15,15 +15,8 @@ import time
 
 import pytest
 
-from support import (
-    LOOPBACK,
-    PATIENCE,
-    Accepting,
-    Echo,
-    Recorder,
-    plain_environ,
-    slowness,
-)
+import support
+from support import LOOPBACK, PATIENCE, Accepting, Echo, Recorder, slowness
 from tls import (
     TLS12,
     TLS13,
@@ -54,7 +47,7 @@ class Program:
         self.output = b""
         self.child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, bufsize=0, env=plain_environ(),
+            stderr=subprocess.STDOUT, bufsize=0, env=support.plain_environ(),
             **options)
 
     async def __aenter__(self):
