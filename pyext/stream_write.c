@@ -329,8 +329,7 @@ writelines_queue(StreamTransport *self, PyObject *items)
         ready++;
     }
     int status = ready == count ? 0 : -1;
-    while (status == 0 && queued < ready && self->conn != NULL
-           && self->conn_lost == 0) {
+    while (status == 0 && queued < ready && !write_is_late(self)) {
         status = piece_queue(self, &pieces[queued]);
         queued++;
     }
@@ -436,12 +435,10 @@ pyrsl_stream_write_lines(StreamTransport *self, PyObject *list_of_data)
     int status = 0;
     if (PyTuple_GET_SIZE(items) == 0) {
         status = 0;
-    } else if (write_is_late(self)) {
-        status = pyrsl_stream_write_dropped(self);
     } else if (writelines_queue(self, items) < 0) {
         writelines_refuse(items);
         status = -1;
-    } else if (self->conn_lost != 0 || self->conn == NULL) {
+    } else if (write_is_late(self)) {
         status = pyrsl_stream_write_dropped(self);
     } else {
         status = write_queued(self);

@@ -253,6 +253,35 @@ class TlsMixin:
             del waiter, ssl_protocol, transport, steps
 
 
+if not _HAS_SHUTDOWN_TIMEOUT:
+
+    def _without_shutdown_timeout(start_tls):
+        async def function(
+            self,
+            transport,
+            protocol,
+            sslcontext,
+            *,
+            server_side=False,
+            server_hostname=None,
+            ssl_handshake_timeout=None,
+        ):
+            return await start_tls(
+                self,
+                transport,
+                protocol,
+                sslcontext,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+            )
+
+        function.__name__ = start_tls.__name__
+        function.__qualname__ = start_tls.__qualname__
+        return function
+
+    TlsMixin.start_tls = _without_shutdown_timeout(TlsMixin.start_tls)  # 3.10's
+
 TlsMixin.start_tls.__doc__ = base_events.BaseEventLoop.start_tls.__doc__
 
 
