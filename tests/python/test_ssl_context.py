@@ -233,7 +233,8 @@ UNFIT = [
     (lambda c, _: setattr(c, "options",
                           c.options & ~ssl.OP_CIPHER_SERVER_PREFERENCE),
      "order of ciphers"),
-    (lambda c, _: setattr(c, "options", c.options | 1 << 7), "options 0x80"),
+    (lambda c, _: setattr(c, "options", c.options | 1 << 21),
+     "options 0x200000"),            # OpenSSL's PRIORITIZE_CHACHA
     (lambda c, _: setattr(c, "sslobject_class", type("Own", (ssl.SSLObject,), {})),
      "sslobject_class"),
 ]

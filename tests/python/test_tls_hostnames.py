@@ -47,6 +47,7 @@ async def test_server_hostname_needs_ssl(loop):
                   "ssl", server_hostname="localhost")
 
 
+@pytest.mark.filterwarnings("ignore:check_hostname requires:DeprecationWarning")
 async def test_empty_server_hostname_bypasses_the_check(loop):
     context = trusting()
     assert context.check_hostname
