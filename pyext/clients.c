@@ -183,8 +183,7 @@ pyrsl_clients_server(const module_state *st, PyObject *server)
 static StreamTransport *
 clients_own(const ClientsObject *self, PyObject *object)
 {
-    if (self->loop == NULL
-        || !Py_IS_TYPE(object, self->loop->st->StreamTransportType)) {
+    if (self->loop == NULL || !pyrsl_is_stream(self->loop->st, object)) {
         return NULL;
     }
     StreamTransport *stream = (StreamTransport *)object;

@@ -11,8 +11,7 @@ static StreamTransport *
 writer_stream(const FastWriter *self)
 {
     PyObject *transport = self->transport;
-    if (transport == NULL
-        || !Py_IS_TYPE(transport, self->st->StreamTransportType)) {
+    if (transport == NULL || !pyrsl_is_stream(self->st, transport)) {
         return NULL;
     }
     StreamTransport *stream = (StreamTransport *)transport;

@@ -89,7 +89,7 @@ loop_run_call(LoopObject *self, PyObject *handle)
     if (!self->debug && pyrsl_handle_is_ours(self->st, handle)) {
         return pyrsl_handle_run(self, handle);
     }
-    if (Py_IS_TYPE(handle, self->st->StreamTransportType)) {
+    if (pyrsl_is_stream(self->st, handle)) {
         return pyrsl_stream_begin(self, handle);
     }
     if (self->debug) {

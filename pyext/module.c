@@ -163,8 +163,10 @@ module_types(PyObject *module, module_state *st)
     }
     st->StreamTransportType = pyrsl_type_on(
         module, &pyrsl_stream_transport_spec, st->FlowControlMixin);
-    if (st->StreamTransportType == NULL || pyrsl_stream_type_init(st) < 0
-        || pyrsl_pipe_types(module, st) < 0
+    st->SSLStreamTransportType =
+        pyrsl_type_on(module, &pyrsl_ssl_transport_spec, st->FlowControlMixin);
+    if (st->StreamTransportType == NULL || st->SSLStreamTransportType == NULL
+        || pyrsl_stream_type_init(st) < 0 || pyrsl_pipe_types(module, st) < 0
         || pyrsl_datagram_type(module, st) < 0
         || pyrsl_fast_types(module, st) < 0
         || pyrsl_clients_type(module, st) < 0
@@ -178,6 +180,7 @@ module_types(PyObject *module, module_state *st)
                    || PyModule_AddType(module, st->HandleType) < 0
                    || PyModule_AddType(module, st->TimerHandleType) < 0
                    || PyModule_AddType(module, st->StreamTransportType) < 0
+                   || PyModule_AddType(module, st->SSLStreamTransportType) < 0
                    || PyModule_AddType(module, st->ReadPipeTransportType) < 0
                    || PyModule_AddType(module, st->WritePipeTransportType) < 0
                    || PyModule_AddType(module, st->DatagramTransportType) < 0
@@ -208,6 +211,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->TimerHandleType);
     Py_VISIT(st->ThreadSafeHandleType);
     Py_VISIT(st->StreamTransportType);
+    Py_VISIT(st->SSLStreamTransportType);
     Py_VISIT(st->ReadPipeTransportType);
     Py_VISIT(st->WritePipeTransportType);
     Py_VISIT(st->DatagramTransportType);
@@ -239,6 +243,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->TimerHandleType);
     Py_CLEAR(st->ThreadSafeHandleType);
     Py_CLEAR(st->StreamTransportType);
+    Py_CLEAR(st->SSLStreamTransportType);
     Py_CLEAR(st->ReadPipeTransportType);
     Py_CLEAR(st->WritePipeTransportType);
     Py_CLEAR(st->DatagramTransportType);

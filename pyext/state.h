@@ -120,6 +120,7 @@ typedef struct module_state {
     PyTypeObject *TimerHandleType;
     PyTypeObject *ThreadSafeHandleType;
     PyTypeObject *StreamTransportType;
+    PyTypeObject *SSLStreamTransportType; /* the same, for TLS */
     PyTypeObject *ReadPipeTransportType;
     PyTypeObject *WritePipeTransportType;
     PyTypeObject *DatagramTransportType;
@@ -201,5 +202,13 @@ extern struct PyModuleDef pyrsl_module_def;
 
 /* The state of the module that made `type` or one of its bases. */
 module_state *pyrsl_state_of_type(PyTypeObject *type);
+
+/* Whether `object` is a StreamTransport, with TLS or without. */
+static inline bool
+pyrsl_is_stream(const module_state *st, PyObject *object)
+{
+    return Py_IS_TYPE(object, st->StreamTransportType)
+           || Py_IS_TYPE(object, st->SSLStreamTransportType);
+}
 
 #endif

@@ -245,8 +245,7 @@ loop_abort_clients(LoopObject *self, PyObject *server)
     }
     for (int fd = 0; fd < self->transport_cap; fd++) {
         PyObject *object = pyrsl_transport_at(self, fd);
-        if (object == NULL
-            || !Py_IS_TYPE(object, self->st->StreamTransportType)) {
+        if (object == NULL || !pyrsl_is_stream(self->st, object)) {
             continue;
         }
         StreamTransport *stream = (StreamTransport *)object;

@@ -14,7 +14,9 @@
 static StreamTransport *
 stream_alloc(LoopObject *loop, const stream_request *request)
 {
-    PyTypeObject *type = loop->st->StreamTransportType;
+    PyTypeObject *type = request->tls == NULL
+                             ? loop->st->StreamTransportType
+                             : loop->st->SSLStreamTransportType;
     StreamTransport *self = (StreamTransport *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;

@@ -116,7 +116,7 @@ start_check(StreamTransport *self)
 static StreamTransport *
 start_copy(StreamTransport *old, PyObject *protocol)
 {
-    PyTypeObject *type = old->st->StreamTransportType;
+    PyTypeObject *type = old->st->SSLStreamTransportType;
     StreamTransport *self = (StreamTransport *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;

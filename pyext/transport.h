@@ -11,6 +11,7 @@
 #include "loop.h"
 
 extern PyType_Spec pyrsl_stream_transport_spec;
+extern PyType_Spec pyrsl_ssl_transport_spec;
 
 /* Give one conn event (READABLE, DATA, EOF, READ_ERROR, WRITABLE, SENT) to its
  * transport. 0, or -1 with an exception that must leave run_forever()

@@ -175,6 +175,10 @@ class StreamTransport(asyncio.Transport):
     max_size: int
 
 @final
+class SSLStreamTransport(asyncio.Transport):
+    max_size: int
+
+@final
 class ReadPipeTransport(asyncio.ReadTransport):
     max_size: int
 

@@ -27,7 +27,7 @@ class Record(list[tuple[float, str, int]]):
 def of_callback(callback: Any, arguments: Any) -> dict[str, Record]:
     """The same on a callback: of or with a stream transport."""
     for thing in (getattr(callback, "__self__", None), *(arguments or ())):
-        if isinstance(thing, _core.StreamTransport):
+        if isinstance(thing, _core.StreamTransport | _core.SSLStreamTransport):
             return of_transport(thing)
     return {}
 

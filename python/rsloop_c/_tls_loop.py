@@ -286,7 +286,4 @@ TlsMixin.start_tls.__doc__ = base_events.BaseEventLoop.start_tls.__doc__
 
 
 def _is_plain(transport):
-    return (
-        type(transport) is _core.StreamTransport
-        and transport.get_extra_info("sslcontext") is None
-    )
+    return type(transport) is _core.StreamTransport
