@@ -30,12 +30,12 @@ inotify_add_watch_(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     int wd;
-    Py_BEGIN_ALLOW_THREADS wd =
-        inotify_add_watch(fd, PyBytes_AS_STRING(path), mask);
-    Py_END_ALLOW_THREADS PyObject *result =
-        wd < 0 ? PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError,
-                                                      PyTuple_GET_ITEM(args, 1))
-               : PyLong_FromLong(wd);
+    Py_BEGIN_ALLOW_THREADS
+    wd = inotify_add_watch(fd, PyBytes_AS_STRING(path), mask);
+    Py_END_ALLOW_THREADS
+    PyObject *result = wd < 0 ? PyErr_SetFromErrnoWithFilenameObject(
+                                    PyExc_OSError, PyTuple_GET_ITEM(args, 1))
+                              : PyLong_FromLong(wd);
     Py_DECREF(path);
     return result;
 }

@@ -69,13 +69,15 @@ loop_pause(LoopObject *self, loop_wait_fn wait, int64_t timeout_ns,
     WatchdogObject *watchdog = self->watchdog;
     int64_t start_ns;
     rsl_status status;
-    Py_BEGIN_ALLOW_THREADS pyrsl_watchdog_beat(watchdog, LOOP_WAITS);
+    Py_BEGIN_ALLOW_THREADS
+    pyrsl_watchdog_beat(watchdog, LOOP_WAITS);
     start_ns = rsl_prof_begin();
     status = wait(self->rt, timeout_ns, err);
     rsl_prof_end(RSL_PROF_WAIT, start_ns, 0);
     start_ns = rsl_prof_begin();
     pyrsl_watchdog_beat(watchdog, LOOP_WANTS_GIL);
-    Py_END_ALLOW_THREADS rsl_prof_end(RSL_PROF_GIL, start_ns, 0);
+    Py_END_ALLOW_THREADS
+    rsl_prof_end(RSL_PROF_GIL, start_ns, 0);
     pyrsl_watchdog_beat(watchdog, LOOP_RUNS);
     return status;
 }

@@ -18,9 +18,10 @@ send_some(sock_try *self, const void *data, size_t len, size_t *out)
         return rsl_fd_send(self->fd, data, len, out, &self->err);
     }
     rsl_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        rsl_fd_send(self->fd, data, len, out, &self->err);
-    Py_END_ALLOW_THREADS return status;
+    Py_BEGIN_ALLOW_THREADS
+    status = rsl_fd_send(self->fd, data, len, out, &self->err);
+    Py_END_ALLOW_THREADS
+    return status;
 }
 
 PyDoc_STRVAR(loop_send_now_doc,

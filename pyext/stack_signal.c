@@ -140,8 +140,10 @@ asked_open(void)
 int
 pyrsl_stack_signal_acquire(void)
 {
-    Py_BEGIN_ALLOW_THREADS asked_lock();
-    Py_END_ALLOW_THREADS int status = asked.users > 0 ? 0 : asked_open();
+    Py_BEGIN_ALLOW_THREADS
+    asked_lock();
+    Py_END_ALLOW_THREADS
+    int status = asked.users > 0 ? 0 : asked_open();
     if (status == 0) {
         asked.users++;
     }
@@ -153,9 +155,10 @@ void
 pyrsl_stack_signal_release(void)
 {
     PyObject *exc = PyErr_GetRaisedException();
-    Py_BEGIN_ALLOW_THREADS asked_lock();
-    Py_END_ALLOW_THREADS if (--asked.users == 0)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    asked_lock();
+    Py_END_ALLOW_THREADS
+    if (--asked.users == 0) {
         atomic_store(&asked.dump, NULL);
         if (asked_call_faulthandler("unregister", NULL) < 0) {
             PyErr_Clear(); /* the interpreter ends */

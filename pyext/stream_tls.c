@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stream_tls.c - handshake and shutdown of a transport with a TLS engine. */
+/* stream_tls.c - the handshake of a transport with a TLS engine. */
 #include "stream_tls.h"
 
 #include <rsl/handshake.h>
@@ -391,8 +391,10 @@ tls_step_here(StreamTransport *self)
     if (tls_engine(self)->needs_gil) {
         return rsl_conn_handshake(self->conn);
     }
-    Py_BEGIN_ALLOW_THREADS status = rsl_conn_handshake(self->conn);
-    Py_END_ALLOW_THREADS return status;
+    Py_BEGIN_ALLOW_THREADS
+    status = rsl_conn_handshake(self->conn);
+    Py_END_ALLOW_THREADS
+    return status;
 }
 
 static int

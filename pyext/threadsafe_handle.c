@@ -35,7 +35,8 @@ threadsafe_run_ended(ThreadSafeHandleObject *self)
 static void
 threadsafe_wait(ThreadSafeHandleObject *self)
 {
-    Py_BEGIN_ALLOW_THREADS atomic_fetch_add(&waiters, 1);
+    Py_BEGIN_ALLOW_THREADS
+    atomic_fetch_add(&waiters, 1);
     pthread_mutex_lock(&wait_lock);
     while (atomic_load(&self->running) != 0) {
         pthread_cond_wait(&wait_ended, &wait_lock);

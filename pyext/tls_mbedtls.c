@@ -173,9 +173,10 @@ mbedtls_config(PyObject *module, PyObject *args, PyObject *kwargs)
         settings.keylog_arg = self;
     }
     rsl_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        rsl_mbedtls_config_new(&settings, &self->config, &why);
-    Py_END_ALLOW_THREADS loans_release(&loans);
+    Py_BEGIN_ALLOW_THREADS
+    status = rsl_mbedtls_config_new(&settings, &self->config, &why);
+    Py_END_ALLOW_THREADS
+    loans_release(&loans);
     if (status == RSL_OK) {
         return (PyObject *)self;
     }

@@ -192,8 +192,10 @@ watchdog_wait(WatchdogObject *self, PyObject *Py_UNUSED(ignored))
         return PyErr_NoMemory();
     }
     bool any;
-    Py_BEGIN_ALLOW_THREADS any = watchdog_watch(self, &found);
-    Py_END_ALLOW_THREADS PyObject *result = NULL;
+    Py_BEGIN_ALLOW_THREADS
+    any = watchdog_watch(self, &found);
+    Py_END_ALLOW_THREADS
+    PyObject *result = NULL;
     if (any) {
         result = watchdog_report(self, &found);
     } else {

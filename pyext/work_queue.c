@@ -163,7 +163,8 @@ queue_look(queue_sleeper *sleeper, int64_t start_ns, int64_t look_ns)
 static void
 queue_sleep(queue_sleeper *sleeper, WorkItemObject *done, int64_t look_ns)
 {
-    Py_BEGIN_ALLOW_THREADS pyrsl_work_item_post(done);
+    Py_BEGIN_ALLOW_THREADS
+    pyrsl_work_item_post(done);
     int64_t start_ns = rsl_clock_now_ns();
     sleeper->found = sleeper->looks && queue_look(sleeper, start_ns, look_ns);
     if (!sleeper->found) {
@@ -207,7 +208,8 @@ static void
 queue_post(WorkItemObject *done)
 {
     if (done != NULL) {
-        Py_BEGIN_ALLOW_THREADS pyrsl_work_item_post(done);
+        Py_BEGIN_ALLOW_THREADS
+        pyrsl_work_item_post(done);
         Py_END_ALLOW_THREADS
     }
 }

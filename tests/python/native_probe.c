@@ -41,15 +41,14 @@ probe_without_gil(int native, int (*run)(void *arg), void *arg)
     errand self = {run, arg, -1};
     pthread_t thread;
 
-    Py_BEGIN_ALLOW_THREADS if (!native)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    if (!native) {
         (void)errand_main(&self);
-    }
-    else if (pthread_create(&thread, NULL, errand_main, &self) == 0)
-    {
+    } else if (pthread_create(&thread, NULL, errand_main, &self) == 0) {
         pthread_join(thread, NULL);
     }
-    Py_END_ALLOW_THREADS return self.result;
+    Py_END_ALLOW_THREADS
+    return self.result;
 }
 
 PyObject *
