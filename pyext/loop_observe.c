@@ -44,25 +44,9 @@ observed_callback(LoopObject *self, rsl_event event)
 static PyObject *
 observed_protocol(LoopObject *self, rsl_event event)
 {
-    rsl_conn *conn = NULL;
-    switch (rsl_tag_kind(event.tag)) {
-    case RSL_EV_READABLE:
-    case RSL_EV_DATA:
-    case RSL_EV_EOF:
-    case RSL_EV_READ_ERROR:
-    case RSL_EV_WRITABLE:
-    case RSL_EV_SENT:
-        conn = rsl_conn_find(self->rt, rsl_tag_id(event.tag));
-        break;
-    case RSL_EV_NONE:
-    case RSL_EV_CALL:
-    case RSL_EV_ACCEPTABLE:
-    case RSL_EV_ACCEPT_ERROR:
-    case RSL_EV_DGRAM:
-    case RSL_EV_WATCH:
-    case RSL_EV_MESSAGE:
-        break;
-    }
+    rsl_conn *conn = rsl_event_is_of_conn(event)
+                         ? rsl_conn_find(self->rt, rsl_tag_id(event.tag))
+                         : NULL;
     StreamTransport *stream = conn == NULL ? NULL : rsl_conn_owner(conn);
     return stream == NULL || stream->protocol == NULL
                ? NULL

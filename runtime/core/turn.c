@@ -60,27 +60,13 @@ turn_deliver(rsl_runtime *rt, rsl_msg *msg, rsl_sink *sink)
 {
     rsl_event event = rsl_event_open(msg);
 
-    switch (rsl_tag_kind(event.tag)) {
-    case RSL_EV_DATA:
+    if (rsl_tag_kind(event.tag) == RSL_EV_DATA) {
         turn_deliver_data(rt, event, sink);
         return;
-    case RSL_EV_EOF:
-    case RSL_EV_READ_ERROR:
-    case RSL_EV_READABLE:
-    case RSL_EV_WRITABLE:
-    case RSL_EV_SENT:
-        if (rsl_conn_find(rt, rsl_tag_id(event.tag)) == NULL) {
-            return; /* closed while the news was on its way */
-        }
-        break;
-    case RSL_EV_NONE:
-    case RSL_EV_CALL:
-    case RSL_EV_ACCEPTABLE:
-    case RSL_EV_ACCEPT_ERROR:
-    case RSL_EV_DGRAM:
-    case RSL_EV_WATCH:
-    case RSL_EV_MESSAGE:
-        break;
+    }
+    if (rsl_event_is_of_conn(event)
+        && rsl_conn_find(rt, rsl_tag_id(event.tag)) == NULL) {
+        return; /* closed while the news was on its way */
     }
     rt->drained++;
     sink->emit(sink, event);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conn_tls.c - decrypting what a stream receives, encrypting what it sends. */
+/* conn_tls.c - a stream's handshake, and decrypting what it receives. */
 #include "net/conn_tls.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -228,8 +227,8 @@ rsl_conn_feed_eof(rsl_conn *conn)
 }
 
 /* Input for an engine that has asked for it: the next chunk, or the socket's if
- * that has not been asked yet. RSL_AGAIN: nothing now; RSL_EOF:
- * nothing more. */
+ * that has not been asked yet. RSL_AGAIN: nothing now; RSL_EOF: nothing
+ * more. */
 static rsl_status
 tls_feed_more(rsl_conn *conn, size_t cap, rsl_err *err)
 {

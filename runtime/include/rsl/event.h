@@ -8,6 +8,7 @@
 #ifndef RSL_EVENT_H
 #define RSL_EVENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,6 +62,15 @@ static inline uint64_t
 rsl_tag_id(uint64_t tag)
 {
     return tag & RSL_ID_MASK;
+}
+
+/* Whether its id is a conn's. */
+static inline bool
+rsl_event_is_of_conn(rsl_event event)
+{
+    rsl_event_kind kind = rsl_tag_kind(event.tag);
+
+    return kind >= RSL_EV_READABLE && kind <= RSL_EV_SENT;
 }
 
 /* Bytes that have been received and not yet delivered, in stream order.
