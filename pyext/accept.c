@@ -30,6 +30,23 @@ pyrsl_accept_failed(LoopObject *loop, PyObject *protocol)
     return result == NULL ? -1 : 0;
 }
 
+stream_request
+pyrsl_accept_request(const pyrsl_acceptor *acceptor, int fd,
+                     const rsl_addr *peer)
+{
+    return (stream_request){
+        .fd = fd,
+        .server = acceptor->server,
+        .limits = acceptor->limits,
+        .context = acceptor->context,
+        .family = acceptor->family,
+        .type = acceptor->type,
+        .proto = acceptor->proto,
+        .peer = peer,
+        .has_nodelay = acceptor->has_nodelay,
+    };
+}
+
 /* Takes `fd`. */
 static int
 accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
@@ -38,18 +55,8 @@ accept_plain(LoopObject *loop, pyrsl_acceptor *acceptor, int fd,
     PyObject *transport = NULL;
     PyObject *protocol = PyObject_CallNoArgs(acceptor->factory);
     if (protocol != NULL) {
-        stream_request request = {
-            .fd = fd,
-            .protocol = protocol,
-            .server = acceptor->server,
-            .limits = acceptor->limits,
-            .context = acceptor->context,
-            .family = acceptor->family,
-            .type = acceptor->type,
-            .proto = acceptor->proto,
-            .peer = peer,
-            .has_nodelay = acceptor->has_nodelay,
-        };
+        stream_request request = pyrsl_accept_request(acceptor, fd, peer);
+        request.protocol = protocol;
         transport = pyrsl_stream_open(loop, &request);
     } else {
         close(fd);

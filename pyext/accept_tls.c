@@ -49,19 +49,9 @@ tls_open(LoopObject *loop, const pyrsl_acceptor *acceptor, int fd,
         .calls_made = true,
         .accepted = true,
     };
-    stream_request request = {
-        .fd = fd,
-        .protocol = parts[1],
-        .server = acceptor->server,
-        .limits = acceptor->limits,
-        .context = acceptor->context,
-        .family = acceptor->family,
-        .type = acceptor->type,
-        .proto = acceptor->proto,
-        .peer = peer,
-        .has_nodelay = acceptor->has_nodelay,
-        .tls = &tls,
-    };
+    stream_request request = pyrsl_accept_request(acceptor, fd, peer);
+    request.protocol = parts[1];
+    request.tls = &tls;
     return pyrsl_stream_open(loop, &request);
 }
 

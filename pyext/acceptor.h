@@ -12,6 +12,7 @@
 #include <rsl/listener.h>
 
 #include "limits.h"
+#include "stream_impl.h"
 #include "wheel.h"
 
 typedef struct pyrsl_acceptor {
@@ -55,6 +56,10 @@ int pyrsl_acceptor_retry(LoopObject *loop, pyrsl_acceptor *acceptor);
 int pyrsl_acceptors_update(LoopObject *loop);
 
 /* --- accept.c --- */
+
+/* What the transport of an accepted `fd` is made from, but for its protocol. */
+stream_request pyrsl_accept_request(const pyrsl_acceptor *acceptor, int fd,
+                                    const rsl_addr *peer);
 
 /* The exception that is set, of a connection that could not be made: reported
  * in debug mode only, as asyncio does. `protocol` may be NULL. -1 when it has

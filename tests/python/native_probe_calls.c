@@ -75,25 +75,38 @@ await_soon_run(void *arg)
                                   &self->handle);
 }
 
-/* await_soon(locals, recorder, native) -> (status, handle) */
-static PyObject *
-probe_await_soon(PyObject *module, PyObject *args)
+/* (locals, recorder, native): lend `post` a recorder by `self`; what it said,
+ * or -1 with an exception. */
+static int
+probe_post(PyObject *args, soon *self, int (*post)(void *arg))
 {
     unsigned long long locals;
     PyObject *recorder;
     int native;
-    soon self = {0};
 
-    (void)module;
     if (!PyArg_ParseTuple(args, "KOp", &locals, &recorder, &native)) {
-        return NULL;
+        return -1;
     }
-    self.locals = (rsloop_locals *)(uintptr_t)locals;
-    self.data = recorder;
+    self->locals = (rsloop_locals *)(uintptr_t)locals;
+    self->data = recorder;
     Py_INCREF(recorder);
-    int status = probe_without_gil(native, await_soon_run, &self);
+    int status = probe_without_gil(native, post, self);
     if (status != RSLOOP_OK) {
         Py_DECREF(recorder);
+    }
+    return status;
+}
+
+/* await_soon(locals, recorder, native) -> (status, handle) */
+static PyObject *
+probe_await_soon(PyObject *module, PyObject *args)
+{
+    soon self = {0};
+    int status = probe_post(args, &self, await_soon_run);
+
+    (void)module;
+    if (status < 0) {
+        return NULL;
     }
     return Py_BuildValue("NK", probe_status(status),
                          (unsigned long long)(uintptr_t)self.handle);
@@ -163,23 +176,11 @@ call_soon_run(void *arg)
 static PyObject *
 probe_call_soon(PyObject *module, PyObject *args)
 {
-    unsigned long long locals;
-    PyObject *recorder;
-    int native;
     soon self = {0};
+    int status = probe_post(args, &self, call_soon_run);
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "KOp", &locals, &recorder, &native)) {
-        return NULL;
-    }
-    self.locals = (rsloop_locals *)(uintptr_t)locals;
-    self.data = recorder;
-    Py_INCREF(recorder);
-    int status = probe_without_gil(native, call_soon_run, &self);
-    if (status != RSLOOP_OK) {
-        Py_DECREF(recorder);
-    }
-    return probe_status(status);
+    return status < 0 ? NULL : probe_status(status);
 }
 
 /* --- The runtime thread and the pool: counted, for there is no Python --- */
