@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flow.h"
 
+#include "args.h"
 #include "errors.h"
+#include "transport.h"
 
 #define FLOW_HIGH_DEFAULT (64 * 1024)
 
@@ -80,8 +82,10 @@ flow_size(PyObject *number, size_t *out)
     return 0;
 }
 
-int
-pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
+/* NULL or None means asyncio's default. -1 with ValueError, or TypeError for
+ * what cannot be compared. */
+static int
+flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
 {
     low = Py_NewRef(low == NULL ? Py_None : low);
     high = high == NULL || high == Py_None ? flow_default_high(low)
@@ -100,6 +104,29 @@ pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
     Py_XDECREF(high);
     Py_XDECREF(low);
     return status;
+}
+
+static const char *const limit_names[] = {"high", "low", NULL};
+static const pyrsl_params limit_params = {"set_write_buffer_limits",
+                                          limit_names, 2, 0};
+
+int
+pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
+                  PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *bound[2];
+    if (pyrsl_args_bind(&limit_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_loop_check_thread(loop) < 0
+        || flow_set_limits(flow, bound[0], bound[1]) < 0) {
+        return -1;
+    }
+    if (!pyrsl_loop_is_foreign(loop)) {
+        return 1;
+    }
+    PyObject *none = pyrsl_transport_hand_over(transport, loop,
+                                               limit_params.function, bound, 2);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
 }
 
 PyObject *

@@ -21,9 +21,13 @@ typedef struct pyrsl_flow {
 /* asyncio's defaults: 64 KiB and a quarter of it. */
 void pyrsl_flow_init(pyrsl_flow *flow);
 
-/* set_write_buffer_limits(); NULL or None means asyncio's default for it. -1
- * with ValueError, or TypeError for what cannot be compared. */
-int pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low);
+/* The front of the method set_write_buffer_limits() of `transport`: bind its
+ * arguments (None: asyncio's default), set the limits, and let the loop's
+ * thread go on where another one calls. 1: go on with telling the protocol; 0:
+ * done; -1: an exception. */
+int pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
+                      PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames);
 
 /* (low, high), a new reference. */
 PyObject *pyrsl_flow_limits(const pyrsl_flow *flow);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 
-#include "args.h"
 #include "errors.h"
 #include "future.h"
 #include "stream_tls.h"
@@ -341,23 +340,14 @@ PyDoc_STRVAR(stream_set_write_buffer_limits_doc,
 "Set the marks at which the protocol is told to pause and to resume.\n\n"
 "Raises ValueError unless high >= low >= 0.");
 
-static const char *const limit_names[] = {"high", "low", NULL};
-static const pyrsl_params limit_params = {"set_write_buffer_limits",
-                                          limit_names, 2, 0};
-
 static PyObject *
 stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
                                Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *bound[2];
-    if (pyrsl_args_bind(&limit_params, args, nargs, kwnames, bound) < 0
-        || pyrsl_loop_check_thread(self->loop) < 0
-        || pyrsl_flow_set_limits(&self->flow, bound[0], bound[1]) < 0) {
-        return NULL;
-    }
-    if (pyrsl_loop_is_foreign(self->loop)) { /* what follows may pause */
-        return pyrsl_transport_hand_over((PyObject *)self, self->loop,
-                                         limit_params.function, bound, 2);
+    int here = pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop,
+                                 args, nargs, kwnames);
+    if (here <= 0) {
+        return here < 0 ? NULL : Py_NewRef(Py_None);
     }
     pyrsl_stream_end_bulk(self);
     if (pyrsl_stream_backlog(self) > self->flow.high
