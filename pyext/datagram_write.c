@@ -389,8 +389,12 @@ static PyObject *
 datagram_set_write_buffer_limits(DatagramTransport *self, PyObject *const *args,
                                  Py_ssize_t nargs, PyObject *kwnames)
 {
-    int here = pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop,
-                                 args, nargs, kwnames);
+    PyObject *bound[2];
+    if (pyrsl_args_bind(&pyrsl_flow_params, args, nargs, kwnames, bound) < 0) {
+        return NULL;
+    }
+    int here =
+        pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop, bound);
     if (here <= 0) {
         return here < 0 ? NULL : Py_NewRef(Py_None);
     }

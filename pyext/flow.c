@@ -107,24 +107,22 @@ flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
 }
 
 static const char *const limit_names[] = {"high", "low", NULL};
-static const pyrsl_params limit_params = {"set_write_buffer_limits",
-                                          limit_names, 2, 0};
+const pyrsl_params pyrsl_flow_params = {"set_write_buffer_limits", limit_names,
+                                        2, 0};
 
 int
 pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                  PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+                  PyObject *const bound[2])
 {
-    PyObject *bound[2];
-    if (pyrsl_args_bind(&limit_params, args, nargs, kwnames, bound) < 0
-        || pyrsl_loop_check_thread(loop) < 0
+    if (pyrsl_loop_check_thread(loop) < 0
         || flow_set_limits(flow, bound[0], bound[1]) < 0) {
         return -1;
     }
     if (!pyrsl_loop_is_foreign(loop)) {
         return 1;
     }
-    PyObject *none = pyrsl_transport_hand_over(transport, loop,
-                                               limit_params.function, bound, 2);
+    PyObject *none = pyrsl_transport_hand_over(
+        transport, loop, pyrsl_flow_params.function, bound, 2);
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "args.h"
 #include "loop.h"
 
 typedef struct pyrsl_flow {
@@ -21,13 +22,14 @@ typedef struct pyrsl_flow {
 /* asyncio's defaults: 64 KiB and a quarter of it. */
 void pyrsl_flow_init(pyrsl_flow *flow);
 
-/* The front of the method set_write_buffer_limits() of `transport`: bind its
- * arguments (None: asyncio's default), set the limits, and let the loop's
- * thread go on where another one calls. 1: go on with telling the protocol; 0:
- * done; -1: an exception. */
+/* What the method set_write_buffer_limits() takes: high and low. */
+extern const pyrsl_params pyrsl_flow_params;
+
+/* The front of that method of `transport`: set the limits (NULL and None mean
+ * asyncio's default), and let the loop's thread go on where another one calls.
+ * 1: go on with telling the protocol; 0: done; -1: an exception. */
 int pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                      PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *kwnames);
+                      PyObject *const bound[2]);
 
 /* (low, high), a new reference. */
 PyObject *pyrsl_flow_limits(const pyrsl_flow *flow);
