@@ -91,7 +91,7 @@ def probe_loops(names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     return present, absent
 
 
-def _pinned(pin: str) -> tuple[str | None, str | None]:
+def pinned(pin: str) -> tuple[str | None, str | None]:
     cpus = sorted(os.sched_getaffinity(0))
     if pin == "none" or len(cpus) < 2:
         return None, None
@@ -105,7 +105,7 @@ def _conditions(args: argparse.Namespace) -> cell.Conditions:
     except tools.ToolError as exc:
         _say(f"rows with a client will fail: {exc}")
         client = Path("no-client")
-    server_cpus, client_cpus = _pinned(args.pin)
+    server_cpus, client_cpus = pinned(args.pin)
     return cell.Conditions(
         seconds=args.seconds,
         warmup=min(0.2, args.seconds / 2),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -191,7 +192,7 @@ def measure(loop: Loop, name: str, number: int, seconds: float) -> dict[str, Any
     loop.run_until_complete(body(loop, max(10, number // 10)))
     gc.collect()
     passes: list[float] = []
-    before = thread_times(os.getpid())
+    before, used = thread_times(os.getpid()), resource.getrusage(resource.RUSAGE_SELF)
     cpu = -time.process_time()
     start = time.perf_counter()
     while not passes or sum(passes) < seconds:
@@ -201,10 +202,13 @@ def measure(loop: Loop, name: str, number: int, seconds: float) -> dict[str, Any
     elapsed = time.perf_counter() - start
     cpu += time.process_time()
     waited = thread_times(os.getpid()).since(before).waited
+    total = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "operations": number * len(passes),
         "seconds": elapsed,
         "cpu": cpu,
+        "kernel": total.ru_stime - used.ru_stime,
+        "sleeps": total.ru_nvcsw - used.ru_nvcsw,
         "waited": waited / elapsed,
         "passes": passes,
     }

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,15 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 @contextlib.contextmanager
 def _child(
-    job: dict[str, Any], cpus: str | None = None, realtime: bool = False
+    job: dict[str, Any],
+    cpus: str | None = None,
+    realtime: bool = False,
+    under: Sequence[str] = (),
 ) -> Iterator[Child]:
     environment = dict(os.environ, **LOOPS[job["loop"]].env)
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
-            _command(job, cpus, realtime),
+            [*under, *_command(job, cpus, realtime)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -153,6 +156,12 @@ class Child:
         assert isinstance(result, dict)
         return result
 
+    def wait(self, seconds: float) -> None:
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise CellError(f"no end within {seconds:.0f} s") from None
+
     def last_words(self) -> str:
         self._stderr.seek(0)
         return _last_words(self._stderr.read(), self.process.returncode)
@@ -182,10 +191,21 @@ def measure(
     return sample
 
 
-def _run_body(workload: Workload, sample: Sample, conditions: Conditions) -> None:
-    job = _job(workload, sample.loop, conditions)
-    with _child(job) as child:
+def run_body(
+    workload: Workload, loop: str, conditions: Conditions, under: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What bodies.measure() says; the process runs `under` a command, if there is
+    one, which is left to end by itself."""
+    job = _job(workload, loop, conditions)
+    with _child(job, under=under) as child:
         result = child.answer(conditions.seconds + PATIENCE_SECONDS)
+        if under:
+            child.wait(PATIENCE_SECONDS)
+    return result
+
+
+def _run_body(workload: Workload, sample: Sample, conditions: Conditions) -> None:
+    result = run_body(workload, sample.loop, conditions)
     sample.backend = result.pop("backend")
     sample.value = result["operations"] / result["seconds"]
     sample.cpu_us = result["cpu"] * 1e6 / result["operations"]
@@ -193,8 +213,10 @@ def _run_body(workload: Workload, sample: Sample, conditions: Conditions) -> Non
     sample.details = result
 
 
-def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> None:
-    job = _job(workload, sample.loop, conditions)
+@contextlib.contextmanager
+def served(workload: Workload, loop: str, conditions: Conditions) -> Iterator[Target]:
+    """The row's server, listening, in a process of its own until the end."""
+    job = _job(workload, loop, conditions)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         if workload.params.get("unix"):
@@ -204,21 +226,32 @@ def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> N
             files = tools.certificate(folder, key)
             job["params"]["tls"] = [str(path) for path in files]
         with _child(job, conditions.server_cpus, conditions.realtime) as child:
-            started = child.answer(START_SECONDS)
-            sample.backend = started["backend"]
-            load = _load_beside if workload.params.get("handshakes") else _load_client
-            load = {"http": _load_http, "idle": _load_idle}.get(workload.kind, load)
-            begun, before = time.monotonic(), thread_times(child.pid)
-            try:
-                load(workload, sample, conditions, Target(child, started, folder))
-            except tools.ToolError:
-                # Whoever died first knows best.
-                time.sleep(0.05)
-                child.check_alive()
-                raise
-            child.check_alive()
-            used = thread_times(child.pid).since(before)
-            _note_threads(sample, used, time.monotonic() - begun)
+            yield Target(child, child.answer(START_SECONDS), folder)
+
+
+def load(
+    workload: Workload, sample: Sample, conditions: Conditions, target: Target
+) -> None:
+    """Load a served() row and note what came of it."""
+    run = _load_beside if workload.params.get("handshakes") else _load_client
+    run = {"http": _load_http, "idle": _load_idle}.get(workload.kind, run)
+    try:
+        run(workload, sample, conditions, target)
+    except tools.ToolError:
+        # Whoever died first knows best.
+        time.sleep(0.05)
+        target.child.check_alive()
+        raise
+    target.child.check_alive()
+
+
+def _run_server(workload: Workload, sample: Sample, conditions: Conditions) -> None:
+    with served(workload, sample.loop, conditions) as target:
+        sample.backend = target.started["backend"]
+        begun, before = time.monotonic(), thread_times(target.child.pid)
+        load(workload, sample, conditions, target)
+        used = thread_times(target.child.pid).since(before)
+        _note_threads(sample, used, time.monotonic() - begun)
 
 
 def _note_threads(sample: Sample, used: ThreadTimes, elapsed: float) -> None:

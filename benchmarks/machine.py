@@ -8,6 +8,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -100,6 +101,38 @@ def thread_times(pid: int) -> ThreadTimes:
             ran[int(folder.name) == pid] += int(words[0])
             waited += int(words[1])
     return ThreadTimes(ran[True] / 1e9, ran[False] / 1e9, waited / 1e9)
+
+
+@dataclass(frozen=True)
+class KernelShare:
+    """How a process's time was spent, all threads that are left."""
+
+    user: int  # clock ticks
+    kernel: int
+    sleeps: int  # voluntary context switches
+
+    def since(self, before: KernelShare) -> KernelShare:
+        return KernelShare(
+            self.user - before.user,
+            self.kernel - before.kernel,
+            self.sleeps - before.sleeps,
+        )
+
+    @property
+    def of_cpu(self) -> float:
+        return self.kernel / max(1, self.user + self.kernel)
+
+
+def kernel_share(pid: int) -> KernelShare:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    sleeps = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found = re.search(
+                r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.M
+            )
+            sleeps += int(found[1]) if found else 0
+    return KernelShare(int(words[11]), int(words[12]), sleeps)
 
 
 def cpu_ticks() -> tuple[int, int]:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 _NAMED = re.compile(r"\((\d+)\)(?: (.*))?$")
 
 
-def _label(path: str) -> str:
+def label(path: str) -> str:
     """python3.14, _core, _asyncio, libc: a file's name up to its suffixes."""
     name = PurePath(path).name
     stem = re.split(r"\.so|\.cpython-|\.abi3", name)[0]
@@ -32,7 +32,7 @@ def self_costs(text: str) -> Counter[str]:
             found = _NAMED.match(value)
             number, name = found.groups() if found else (value, value)
             if name is not None:
-                names[number] = _label(name)
+                names[number] = label(name)
             if key == "ob":
                 current = names[number]
         elif equals and key == "calls":
