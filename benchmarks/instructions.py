@@ -46,7 +46,9 @@ SERVED: dict[str, dict[str, Any]] = {
     "udp": {"udp": 1},
     "accept": {"mode": "connect", "conns": 16, "size": 1},
     "http": {"conns": 16},
+    "websocket": {},
 }
+WEBSOCKET_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ PATHS = {
         HotPath("udp_message", "udp", 200, 2_200),
         HotPath("connection", "accept", 200, 1_200),
         HotPath("http_request", "http", 200, 2_200, default=False),
+        HotPath("websocket_message", "websocket", 200, 2_200, default=False),
     )
 }
 DEFAULT_PATHS = ",".join(path.name for path in PATHS.values() if path.default)
@@ -121,6 +124,8 @@ def _serve(
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         if path.target == "http":
             options |= tools.http_files(Path(folder), port)
+        elif path.target == "websocket":
+            options |= tools.websocket_files(Path(folder), WEBSOCKET_BYTES)
         tools.run_client(client, options, TIMEOUT_SECONDS, None)
 
 
@@ -198,7 +203,7 @@ def object_table(
             part
             for row in costs.values()
             for part, cost in row.items()
-            if cost > OBJECTS_SHOWN * sum(row.values())
+            if abs(cost) > OBJECTS_SHOWN * sum(map(abs, row.values()))
         },
         key=lambda part: -max(row.get(part, 0) for row in costs.values()),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from .bodies import BODIES
 from .loops import LOOPS, make_loop
-from .servers import HOST, Echo, http, tls
+from .servers import HOST, Echo, http, tls, websocket
 
 LAST_WORDS_SECONDS = 0.5
 
@@ -87,6 +87,13 @@ def answer_http(loop: asyncio.AbstractEventLoop, number: int) -> None:
     loop.run_forever()
 
 
+def echo_websocket(loop: asyncio.AbstractEventLoop) -> None:
+    """Serve one connection to its end."""
+    address = loop.run_until_complete(websocket(loop, {"ended": loop.stop}))
+    print(json.dumps({"address": address}), flush=True)
+    loop.run_forever()
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     loop = make_loop(LOOPS[job["loop"]])
@@ -99,6 +106,8 @@ def main() -> None:
         echo_datagrams(loop, job["number"])
     elif job["target"] == "http":
         answer_http(loop, job["number"])
+    elif job["target"] == "websocket":
+        echo_websocket(loop)
     else:
         loop.run_until_complete(BODIES[job["target"]](loop, job["number"]))
 

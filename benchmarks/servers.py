@@ -6,6 +6,7 @@ connections and that of TLS."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import threading
@@ -274,12 +275,16 @@ async def http(loop: Loop, params: Params) -> int:
     return port
 
 
-async def websocket(_loop: Loop, _params: Params) -> int:
+async def websocket(_loop: Loop, params: Params) -> int:
     from websockets.asyncio.server import ServerConnection, serve
+    from websockets.exceptions import ConnectionClosedError
 
     async def handle(connection: ServerConnection) -> None:
-        async for message in connection:
-            await connection.send(message)
+        with contextlib.suppress(ConnectionClosedError):  # the client just ends
+            async for message in connection:
+                await connection.send(message)
+        if ended := params.get("ended"):
+            ended()
 
     server = await serve(handle, HOST, 0, compression=None, ping_interval=None)
     _kept.append(server)
