@@ -393,8 +393,8 @@ datagram_set_write_buffer_limits(DatagramTransport *self, PyObject *const *args,
     if (pyrsl_args_bind(&pyrsl_flow_params, args, nargs, kwnames, bound) < 0) {
         return NULL;
     }
-    int here =
-        pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop, bound);
+    int here = pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop,
+                                 bound, PYRSL_FLOW_HIGH);
     if (here <= 0) {
         return here < 0 ? NULL : Py_NewRef(Py_None);
     }

@@ -5,29 +5,27 @@
 #include "errors.h"
 #include "transport.h"
 
-#define FLOW_HIGH_DEFAULT (64 * 1024)
-
 void
 pyrsl_flow_init(pyrsl_flow *flow)
 {
-    flow->high = FLOW_HIGH_DEFAULT;
-    flow->low = FLOW_HIGH_DEFAULT / 4;
+    flow->high = PYRSL_FLOW_HIGH;
+    flow->low = PYRSL_FLOW_HIGH / 4;
     flow->paused = false;
 }
 
 static PyObject *
-flow_default_high(PyObject *low)
+flow_default_high(PyObject *low, size_t high)
 {
     if (low == Py_None) {
-        return PyLong_FromLong(FLOW_HIGH_DEFAULT);
+        return PyLong_FromSize_t(high);
     }
     PyObject *four = PyLong_FromLong(4);
     if (four == NULL) {
         return NULL;
     }
-    PyObject *high = PyNumber_Multiply(four, low);
+    PyObject *times = PyNumber_Multiply(four, low);
     Py_DECREF(four);
-    return high;
+    return times;
 }
 
 static PyObject *
@@ -82,14 +80,14 @@ flow_size(PyObject *number, size_t *out)
     return 0;
 }
 
-/* NULL or None means asyncio's default. -1 with ValueError, or TypeError for
- * what cannot be compared. */
-static int
-flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low)
+int
+pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low,
+                      size_t default_high)
 {
     low = Py_NewRef(low == NULL ? Py_None : low);
-    high = high == NULL || high == Py_None ? flow_default_high(low)
-                                           : Py_NewRef(high);
+    high = high == NULL || high == Py_None
+               ? flow_default_high(low, default_high)
+               : Py_NewRef(high);
     if (high != NULL && low == Py_None) {
         Py_SETREF(low, flow_default_low(high));
     }
@@ -112,10 +110,10 @@ const pyrsl_params pyrsl_flow_params = {"set_write_buffer_limits", limit_names,
 
 int
 pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                  PyObject *const bound[2])
+                  PyObject *const bound[2], size_t default_high)
 {
     if (pyrsl_loop_check_thread(loop) < 0
-        || flow_set_limits(flow, bound[0], bound[1]) < 0) {
+        || pyrsl_flow_set_limits(flow, bound[0], bound[1], default_high) < 0) {
         return -1;
     }
     if (!pyrsl_loop_is_foreign(loop)) {

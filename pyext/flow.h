@@ -13,23 +13,34 @@
 #include "args.h"
 #include "loop.h"
 
+/* asyncio.constants' marks, high; low is a quarter of it. */
+#define PYRSL_FLOW_HIGH           ((size_t)64 << 10)
+#define PYRSL_FLOW_HIGH_TLS_WRITE ((size_t)512 << 10)
+#define PYRSL_FLOW_HIGH_TLS_READ  ((size_t)256 << 10)
+
 typedef struct pyrsl_flow {
     size_t high;
     size_t low;
     bool paused; /* pause_writing() was called and resume_writing() was not */
 } pyrsl_flow;
 
-/* asyncio's defaults: 64 KiB and a quarter of it. */
+/* PYRSL_FLOW_HIGH. */
 void pyrsl_flow_init(pyrsl_flow *flow);
 
 /* What the method set_write_buffer_limits() takes: high and low. */
 extern const pyrsl_params pyrsl_flow_params;
 
-/* The front of that method of `transport`: set the limits (NULL and None mean
- * asyncio's default), and let the loop's thread go on where another one calls.
- * 1: go on with telling the protocol; 0: done; -1: an exception. */
+/* Set the limits; NULL or None means what asyncio makes of the other one, or of
+ * `default_high`. -1 with ValueError, or TypeError for what cannot be
+ * compared. */
+int pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low,
+                          size_t default_high);
+
+/* The front of that method of `transport`: set the limits, and let the loop's
+ * thread go on where another one calls. 1: go on with telling the protocol; 0:
+ * done; -1: an exception. */
 int pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                      PyObject *const bound[2]);
+                      PyObject *const bound[2], size_t default_high);
 
 /* (low, high), a new reference. */
 PyObject *pyrsl_flow_limits(const pyrsl_flow *flow);

@@ -349,8 +349,9 @@ stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
     if (pyrsl_args_bind(&pyrsl_flow_params, args, nargs, kwnames, bound) < 0) {
         return NULL;
     }
-    int here =
-        pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop, bound);
+    int here = pyrsl_flow_method(
+        &self->flow, (PyObject *)self, self->loop, bound,
+        self->tls == NULL ? PYRSL_FLOW_HIGH : PYRSL_FLOW_HIGH_TLS_WRITE);
     if (here <= 0) {
         return here < 0 ? NULL : Py_NewRef(Py_None);
     }

@@ -403,6 +403,7 @@ stream_get_conn_lost(StreamTransport *self, void *Py_UNUSED(closure))
 #define GETTER(function) ((getter)(function)), NULL, NULL
 
 PyGetSetDef pyrsl_stream_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_extra", (getter)stream_get_extra, (setter)stream_set_extra, NULL, NULL},
     {"_sock", GETTER(stream_get_sock), NULL},
     {"_sendfile_compatible", GETTER(stream_get_sendfile_mode), NULL},

@@ -37,6 +37,8 @@ pyrsl_stream_tls_attach(StreamTransport *self,
         request->waiter == Py_None ? NULL : Py_XNewRef(request->waiter);
     tls->handshake_timeout = Py_NewRef(request->handshake_timeout);
     tls->shutdown_timeout = Py_NewRef(request->shutdown_timeout);
+    tls->read_high = PYRSL_FLOW_HIGH_TLS_READ;
+    tls->read_low = PYRSL_FLOW_HIGH_TLS_READ / 4;
     tls->phase = STREAM_TLS_HANDSHAKE;
     tls->calls_made = request->calls_made;
     tls->made = !request->calls_made;
@@ -100,17 +102,6 @@ pyrsl_stream_tls_has_failed(const StreamTransport *self)
 {
     return self->tls != NULL && self->conn != NULL
            && rsl_conn_tls_has_failed(self->conn);
-}
-
-/* asyncio.constants.FLOW_CONTROL_HIGH_WATER_SSL_WRITE, and a quarter of it. */
-#define TLS_HIGH_WATER ((size_t)512 << 10)
-
-void
-pyrsl_stream_tls_set_flow(StreamTransport *self)
-{
-    self->flow.high = TLS_HIGH_WATER;
-    self->flow.low = TLS_HIGH_WATER / 4;
-    pyrsl_stream_end_bulk(self);
 }
 
 /* --- Time-outs --- */

@@ -40,6 +40,7 @@ typedef struct stream_tls {
     bool peer_ended;      /* nothing more is to be waited for */
     bool extra_known;     /* `extra` has what the engine says */
     bool pending;         /* accepted, counted, and nobody knows of it yet */
+    size_t read_high, read_low; /* set_read_buffer_limits() */
 } stream_tls;
 
 /* asyncio's words for what an engine fails with. */
@@ -57,9 +58,6 @@ typedef struct stream_tls_request {
 /* Give the transport, whose conn is open and has nothing queued, an engine. */
 int
 pyrsl_stream_tls_attach(StreamTransport *self, const stream_tls_request *tls);
-
-/* The marks of write flow control that asyncio's TLS begins with. */
-void pyrsl_stream_tls_set_flow(StreamTransport *self);
 
 /* Begin the handshake: the transport's first turn. */
 int pyrsl_stream_tls_begin(StreamTransport *self);
@@ -127,6 +125,14 @@ pyrsl_stream_tls_traverse(const stream_tls *tls, visitproc visit, void *arg);
 void pyrsl_stream_tls_free(stream_tls *tls);
 
 extern PyMethodDef pyrsl_stream_tls_methods[];
+
+/* --- stream_tls_flow.c --- */
+
+/* The marks of write flow control that asyncio's TLS begins with. */
+void pyrsl_stream_tls_set_flow(StreamTransport *self);
+
+/* Of transports with TLS alone. */
+extern PyMethodDef pyrsl_stream_tls_flow_methods[];
 
 /* --- stream_tls_open.c --- */
 

@@ -414,6 +414,10 @@ pyrsl_stream_type_init(module_state *st)
         || stream_fill_type(st->SSLStreamTransportType) < 0) {
         return -1;
     }
+    PyMethodDef *const tls_tables[] = {pyrsl_stream_tls_flow_methods, NULL};
+    if (pyrsl_type_add_methods(st->SSLStreamTransportType, tls_tables) < 0) {
+        return -1;
+    }
     st->sendfile_native = stream_sendfile_mode("TRY_NATIVE");
     st->sendfile_fallback = stream_sendfile_mode("FALLBACK");
     return st->sendfile_native == NULL || st->sendfile_fallback == NULL ? -1

@@ -63,16 +63,6 @@ rsl_conn_share_tls(rsl_conn *conn, bool shared)
     rsl_conn_tls_unlock(conn, locked);
 }
 
-bool
-rsl_conn_tls_has_failed(const rsl_conn *conn)
-{
-    bool locked = rsl_conn_tls_lock(conn);
-    bool failed = rsl_tls_state_now(conn->tls->engine) == RSL_TLS_STATE_FAILED;
-
-    rsl_conn_tls_unlock(conn, locked);
-    return failed;
-}
-
 /* --- Input --- */
 
 static rsl_status tls_feed_chunk(rsl_conn *conn);

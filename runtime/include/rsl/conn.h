@@ -133,6 +133,10 @@ void rsl_conn_feed_eof(rsl_conn *conn);
 /* The same for a copy of `len` > 0 bytes. RSL_OK or RSL_NOMEM. */
 rsl_status rsl_conn_feed_copy(rsl_conn *conn, const void *data, size_t len);
 
+/* Ciphertext that has come and was not decrypted; what another thread has for a
+ * step of the handshake is not counted. */
+size_t rsl_conn_tls_input_bytes(const rsl_conn *conn);
+
 /* Whether rsl_conn_recv() may have plaintext, or an end, to give although no
  * event will say so. */
 bool rsl_conn_has_plain(const rsl_conn *conn);
