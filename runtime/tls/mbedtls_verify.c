@@ -34,7 +34,8 @@ static const uint32_t FLAG_NO_CRL = MBEDTLS_X509_BADCERT_OTHER;
 static bool
 same_name(const mbedtls_x509_buf *a, const mbedtls_x509_buf *b)
 {
-    return a->len == b->len && memcmp(a->p, b->p, a->len) == 0;
+    /* Of what is empty there may be no address either. */
+    return a->len == b->len && (a->len == 0 || memcmp(a->p, b->p, a->len) == 0);
 }
 
 static bool
