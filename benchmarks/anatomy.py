@@ -114,7 +114,7 @@ def examine_body(workload: Workload, loop: str, conditions: Conditions) -> Anato
     figures = _figures(
         number / result["seconds"],
         cpu * 1e6 / number,
-        result["kernel"] / cpu,
+        min(1.0, result["kernel"] / cpu),  # it is known by the tick
         result["sleeps"] / number,
     )
     found.note("figures", figures)
