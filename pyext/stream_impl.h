@@ -237,6 +237,10 @@ int pyrsl_stream_on_end(StreamTransport *self, int code);
 
 /* --- stream_recv.c --- */
 
+/* rsl_conn_recv(). */
+rsl_status pyrsl_stream_recv(StreamTransport *self, void *buf, size_t room,
+                             size_t *out, rsl_err *err);
+
 /* rsl_conn_recv() into a new bytes object; *out stays NULL, with an exception
  * set, where RSL_OK comes without one. */
 rsl_status

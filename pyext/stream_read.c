@@ -329,7 +329,7 @@ body_buffered(StreamTransport *self, LoopObject *loop, read_news *news)
     size_t size = 0;
     rsl_err err = {0, NULL};
     rsl_status result =
-        rsl_conn_recv(self->conn, view.buf, (size_t)view.len, &size, &err);
+        pyrsl_stream_recv(self, view.buf, (size_t)view.len, &size, &err);
     PyBuffer_Release(&view);
     if (result == RSL_OK) {
         return read_tell_updated(self, size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_recv.c - how much to receive at once, and into what. */
-#include "stream_impl.h"
+#include "stream_tls.h"
+#include "tls_engine.h"
 
 /* Reads of these sizes are worth an object of their own. Larger ones malloc
  * maps each by itself. The size is a multiple of READ_STEP, so that a little
@@ -38,6 +39,39 @@ read_adapt(StreamTransport *self, size_t room, size_t size)
         hint < READ_DIRECT_MIN || hint > READ_DIRECT_MAX ? 0 : (uint32_t)hint;
 }
 
+#ifdef Py_GIL_DISABLED
+/* Under the lock under which the ssl module answers other threads. */
+static rsl_status
+recv_beside_getters(StreamTransport *self, void *buf, size_t room, size_t *out,
+                    rsl_err *err)
+{
+    rsl_status status;
+    PyObject *raw = PyObject_GetAttrString(
+        ((TLSEngineObject *)self->tls->engine)->ssl_object, "_sslobj");
+    if (raw == NULL) {
+        PyErr_Clear(); /* mbedTLS: what the user has are copies */
+        return rsl_conn_recv(self->conn, buf, room, out, err);
+    }
+    Py_BEGIN_CRITICAL_SECTION(raw);
+    status = rsl_conn_recv(self->conn, buf, room, out, err);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(raw);
+    return status;
+}
+#endif
+
+rsl_status
+pyrsl_stream_recv(StreamTransport *self, void *buf, size_t room, size_t *out,
+                  rsl_err *err)
+{
+#ifdef Py_GIL_DISABLED
+    if (self->tls != NULL && self->tls->given_away) {
+        return recv_beside_getters(self, buf, room, out, err);
+    }
+#endif
+    return rsl_conn_recv(self->conn, buf, room, out, err);
+}
+
 static rsl_status
 read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
 {
@@ -47,7 +81,7 @@ read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
     }
     size_t size = 0;
     rsl_status status =
-        rsl_conn_recv(self->conn, scratch, PYRSL_READ_MAX, &size, err);
+        pyrsl_stream_recv(self, scratch, PYRSL_READ_MAX, &size, err);
     if (status == RSL_OK) {
         read_adapt(self, PYRSL_READ_MAX, size);
         *out =
@@ -66,7 +100,7 @@ read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
     }
     size_t room = self->read_hint, size = 0;
     rsl_status status =
-        rsl_conn_recv(self->conn, PyBytes_AS_STRING(data), room, &size, err);
+        pyrsl_stream_recv(self, PyBytes_AS_STRING(data), room, &size, err);
     if (status != RSL_OK) {
         Py_DECREF(data);
         return status;

@@ -468,10 +468,14 @@ pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra, PyObject *name)
         && PyUnicode_CompareWithASCIIString(name, "sslcontext") == 0) {
         return PyDict_SetItem(extra, name, tls_engine(self)->context);
     }
+    if (self->tls->phase == STREAM_TLS_HANDSHAKE) {
+        return 0; /* nothing is agreed on; the pool may be at it */
+    }
     /* What follows asks the library, now and whenever the user likes. */
     if (self->conn != NULL) {
         rsl_conn_share_tls(self->conn, false);
     }
+    self->tls->given_away = true;
     PyObject *module = PyImport_ImportModule("rsloop_c._tls");
     PyObject *names =
         module == NULL
@@ -481,7 +485,7 @@ pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra, PyObject *name)
     if (names == NULL) {
         return -1;
     }
-    self->tls->extra_known = self->tls->phase != STREAM_TLS_HANDSHAKE;
+    self->tls->extra_known = true;
     int status = PyDict_Update(extra, names);
     Py_DECREF(names);
     return status;

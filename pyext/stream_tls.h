@@ -39,6 +39,7 @@ typedef struct stream_tls {
     bool eof_told;        /* eof_received() was called */
     bool peer_ended;      /* nothing more is to be waited for */
     bool extra_known;     /* `extra` has what the engine says */
+    bool given_away;      /* the user has the SSL object */
     bool pending;         /* accepted, counted, and nobody knows of it yet */
     size_t read_high, read_low; /* set_read_buffer_limits() */
 } stream_tls;
