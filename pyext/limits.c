@@ -43,6 +43,8 @@ static const limit_field limit_fields[] = {
     FIELD(write_timeout, "WRITE_TIMEOUT", NULL, false, INFINITY),
     FIELD(max_write_buffer_bytes, "MAX_WRITE_BUFFER_BYTES",
           "RSLOOP_MAX_WRITE_BUFFER_BYTES", true, INFINITY),
+    FIELD(max_pending_read_bytes, "MAX_PENDING_READ_BYTES", NULL, true,
+          RSL_CONN_PENDING_MAX),
 };
 
 static double *
@@ -126,6 +128,26 @@ limit_from_python(const limit_field *field, PyObject *value, double *out)
     return 0;
 }
 
+static bool
+limit_is_loops(const limit_field *field)
+{
+    return field->offset
+               == offsetof(LimitsObject, values.max_pending_tls_handshakes)
+           || field->offset
+                  == offsetof(LimitsObject, values.max_pending_read_bytes);
+}
+
+/* The runtime thread goes by the loop's. */
+void
+pyrsl_limits_tell_runtime(const LimitsObject *self)
+{
+    double max = self->values.max_pending_read_bytes;
+    if (self->is_loops && self->loop->rt != NULL) {
+        rsl_runtime_set_pending_max(
+            self->loop->rt, max < (double)SIZE_MAX ? (size_t)max : SIZE_MAX);
+    }
+}
+
 static int
 limits_set(PyObject *object, PyObject *value, void *closure)
 {
@@ -139,9 +161,7 @@ limits_set(PyObject *object, PyObject *value, void *closure)
     if (self->loop != NULL && pyrsl_loop_check_owner(self->loop) < 0) {
         return -1;
     }
-    if (!self->is_loops
-        && field->offset
-               == offsetof(LimitsObject, values.max_pending_tls_handshakes)) {
+    if (!self->is_loops && limit_is_loops(field)) {
         PyErr_Format(PyExc_AttributeError, "%s is the loop's", field->name);
         return -1;
     }
@@ -150,7 +170,11 @@ limits_set(PyObject *object, PyObject *value, void *closure)
     }
     *limit_at(self, field) = number;
     self->handshakes_full = false;
-    return self->loop == NULL ? 0 : pyrsl_acceptors_update(self->loop);
+    if (self->loop == NULL) {
+        return 0;
+    }
+    pyrsl_limits_tell_runtime(self);
+    return pyrsl_acceptors_update(self->loop);
 }
 
 /* --- Figures --- */
@@ -261,43 +285,6 @@ pyrsl_limits_note_accept(LimitsObject *self)
     int64_t now = rsl_clock_now_ns();
     self->accept_ns =
         (self->accept_ns > now ? self->accept_ns : now) + interval;
-}
-
-/* --- Handshakes --- */
-
-size_t
-pyrsl_limits_handshake_room(const LimitsObject *self, size_t most)
-{
-    double room =
-        self->values.max_pending_tls_handshakes - (double)self->handshakes;
-    room = self->handshakes_full || !(room > 0) ? 0 : room;
-    return room < (double)most ? (size_t)room : most;
-}
-
-void
-pyrsl_handshake_began(LoopObject *loop)
-{
-    LimitsObject *self = pyrsl_limits_of_loop(loop);
-    self->handshakes++;
-    if ((double)self->handshakes >= self->values.max_pending_tls_handshakes) {
-        self->handshakes_full = true;
-    }
-}
-
-/* An eighth has to end before accepting goes on: each change is a system
- * call. */
-int
-pyrsl_handshake_ended(LoopObject *loop)
-{
-    LimitsObject *self = pyrsl_limits_of_loop(loop);
-    double max = self->values.max_pending_tls_handshakes;
-    self->handshakes--;
-    if (!self->handshakes_full
-        || (double)self->handshakes > max - (max < 8 ? 1 : max / 8)) {
-        return 0;
-    }
-    self->handshakes_full = false;
-    return atomic_load(&loop->closed) ? 0 : pyrsl_acceptors_update(loop);
 }
 
 PyDoc_STRVAR(loop_handshake_ended_doc,
@@ -457,6 +444,8 @@ static PyGetSetDef limits_getset[] = {
     SETTING(5, "write_timeout", "Seconds without room for output that waits."),
     SETTING(6, "max_write_buffer_bytes",
             "Bytes that the kernel has not taken."),
+    SETTING(7, "max_pending_read_bytes",
+            "Bytes of a connection that are read and not yet handed over."),
     {"connections", (getter)(void (*)(void))limits_connections, NULL,
      "Accepted connections that are open.", NULL},
     {"pending_tls_handshakes", (getter)(void (*)(void))limits_handshakes, NULL,

@@ -22,6 +22,7 @@ typedef struct pyrsl_limit_values {
     double read_timeout;
     double write_timeout;
     double max_write_buffer_bytes;
+    double max_pending_read_bytes;
 } pyrsl_limit_values;
 
 typedef struct LimitsObject {
@@ -42,6 +43,9 @@ int pyrsl_limits_type(PyObject *module, module_state *st);
 /* The loop's own, by environment variables: a new reference, or NULL with
  * ValueError. */
 PyObject *pyrsl_limits_of_environment(LoopObject *loop);
+
+/* A loop's has changed, or its runtime is new. */
+void pyrsl_limits_tell_runtime(const LimitsObject *self);
 
 /* server.limits if it has such, else the loop's: a new reference, or NULL with
  * an exception. */

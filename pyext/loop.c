@@ -188,6 +188,7 @@ loop_open_runtime(LoopObject *self, PyObject *backend)
         return pyrsl_raise(status, &err);
     }
     self->stats = rsl_runtime_stats(self->rt);
+    pyrsl_limits_tell_runtime(pyrsl_limits_of_loop(self));
     self->spin_ns = config.spin_ns;
     pyrsl_loop_find_clock(self);
     atomic_store(&self->closed, false);

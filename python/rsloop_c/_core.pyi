@@ -219,6 +219,7 @@ class Limits:
     read_timeout: float | None
     write_timeout: float | None
     max_write_buffer_bytes: int | None
+    max_pending_read_bytes: int | None
     @property
     def connections(self) -> int: ...
     @property

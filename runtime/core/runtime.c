@@ -38,6 +38,7 @@ runtime_init(rsl_runtime *rt, const rsl_config *config)
     atomic_init(&rt->stopping, false);
     atomic_init(&rt->sticky, false);
     atomic_init(&rt->stolen_bytes_queued, 0);
+    atomic_init(&rt->pending_max, RSL_CONN_PENDING_MAX);
     atomic_init(&rt->runtime_tid, 0);
     atomic_init(&rt->syscalls_runtime, 0);
     atomic_init(&rt->stats.slow_turn_ns, RSL_SLOW_TURN_NS);

@@ -72,6 +72,7 @@ struct rsl_runtime {
     atomic_bool sticky;   /* [A] the runtime thread stole at its last
                                 * ticks and means to go on */
     atomic_size_t stolen_bytes_queued; /* [A] sum of the conns' stolen_bytes */
+    atomic_size_t pending_max;         /* [A] rsl_runtime_set_pending_max() */
     atomic_int runtime_tid;            /* [A] 0 before the thread runs */
     atomic_int_fast64_t busy_since_ns; /* [A] 0 while the loop thread sleeps */
     uint64_t kicks;                    /* [L] how often it was asked */

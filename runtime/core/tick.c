@@ -16,10 +16,17 @@ bool
 rsl_steal_allowed(const rsl_conn *conn)
 {
     const rsl_runtime *rt = conn->rt;
+    size_t max = atomic_load(&rt->pending_max);
 
-    return !atomic_load(&rt->stopping)
-           && atomic_load(&conn->stolen_bytes) < RSL_CONN_STOLEN_MAX
-           && atomic_load(&rt->stolen_bytes_queued) < RSL_LOOP_STOLEN_MAX;
+    return !atomic_load(&rt->stopping) && atomic_load(&conn->stolen_bytes) < max
+           && atomic_load(&rt->stolen_bytes_queued) / RSL_LOOP_PENDING_FACTOR
+                  < max;
+}
+
+void
+rsl_runtime_set_pending_max(rsl_runtime *rt, size_t bytes)
+{
+    atomic_store(&rt->pending_max, bytes);
 }
 
 static void

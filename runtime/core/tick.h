@@ -57,10 +57,10 @@
  * call is more than that of joining chunks. */
 #define RSL_CHAIN_BYTES_MAX (256u << 10)
 
-/* Bytes stolen and not yet drained, for each conn and for the loop: past them
- * the kernel's socket buffer holds the rest and the peer feels it. */
-#define RSL_CONN_STOLEN_MAX (1u << 20)
-#define RSL_LOOP_STOLEN_MAX (16u << 20)
+/* Bytes stolen and not yet drained: past rt->pending_max of a conn, and so many
+ * times that of the loop, the kernel's socket buffer holds the rest and the
+ * peer feels it. */
+#define RSL_LOOP_PENDING_FACTOR 16
 
 /* [T] Whether steal() may go on, and with this conn. */
 bool rsl_steal_allowed(const rsl_conn *conn);

@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.stream,
               pytest.mark.asyncio_is_worse("it has no limits")]
 
 COUNTS = ("max_connections", "max_pending_tls_handshakes",
-          "max_write_buffer_bytes")
+          "max_write_buffer_bytes", "max_pending_read_bytes")
+PRESETS = {"max_pending_tls_handshakes": 256, "max_pending_read_bytes": 1 << 20}
 NUMBERS = ("max_accept_rate", "idle_timeout", "read_timeout", "write_timeout")
 FIRST_ONLY = 1e-6        # connections a second: one, and the next in days
 
@@ -59,10 +60,9 @@ async def end(*protocols):
 
 # --- settings ----------------------------------------------------------------
 
-async def test_a_loop_has_no_limits_but_of_handshakes(loop):
+async def test_a_loop_has_no_limits_but_of_what_is_pending(loop):
     for name in COUNTS + NUMBERS:
-        expected = 256 if name == "max_pending_tls_handshakes" else None
-        assert getattr(loop.limits, name) == expected
+        assert getattr(loop.limits, name) == PRESETS.get(name)
     assert loop.limits.connections == 0
     assert loop.limits.pending_tls_handshakes == 0
 
@@ -117,8 +117,7 @@ def test_rsloops_variables_serve_too(flavour, name):
     for value, expected in [(" 512 ", 512), ("0", None), ("many", None)]:
         with environ(**{"RSLOOP_" + name.upper(): value}):
             loop = flavour.new_loop()
-        preset = 256 if name == "max_pending_tls_handshakes" else None
-        assert getattr(loop.limits, name) == (expected or preset)
+        assert getattr(loop.limits, name) == (expected or PRESETS.get(name))
         loop.close()
     with environ(**{"RSLOOP_" + name.upper(): "1", "RSLOOP_C_" + name.upper(): "2"}):
         loop = flavour.new_loop()
@@ -133,8 +132,9 @@ async def test_a_server_begins_with_the_loops_timeouts(loop):
         assert server.limits.idle_timeout == 1000
         assert server.limits.max_connections == 3
         assert server.limits.max_accept_rate is None
-        with pytest.raises(AttributeError):
-            server.limits.max_pending_tls_handshakes = 1
+        for name in PRESETS:
+            with pytest.raises(AttributeError):
+                setattr(server.limits, name, 1)
         assert loop.limits.max_connections == 10
 
 

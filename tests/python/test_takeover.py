@@ -6,7 +6,16 @@ import time
 
 import pytest
 
-from support import Recorder, native_threads, tcp_socket_pair, until
+import rsloop_c
+from support import (
+    PATIENCE,
+    Recorder,
+    native_threads,
+    run,
+    slowness,
+    tcp_socket_pair,
+    until,
+)
 
 pytestmark = [pytest.mark.stream,
               pytest.mark.asyncio_is_worse("it has one thread")]
@@ -42,8 +51,6 @@ async def test_busy_connections_arrive_whole_and_in_order(loop):
 
 
 async def stolen_from_a_new_connection(loop):
-    import rsloop_c
-
     def stolen():
         return rsloop_c.runtime_info(loop)["stolen_bytes"]
 
@@ -68,6 +75,56 @@ async def test_takeover_always_really_reads_on_the_runtime_thread(
         pytest.skip("of the +takeover flavours")
     for _ in range(2):      # the second comes when the thread is at work already
         await stolen_from_a_new_connection(loop)
+
+
+async def fill(loop, peer, until_stolen):
+    """Send until so much has been read for the loop, which is stuck meanwhile.
+    Now and then it turns: only so does an io_uring let others have a new
+    connection."""
+    deadline = time.monotonic() + PATIENCE * slowness()
+    while loop.stats()["stolen_queued"] < until_stolen:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+        stuck = time.monotonic() + 0.2
+        while (loop.stats()["stolen_queued"] < until_stolen
+               and time.monotonic() < stuck):
+            try:
+                peer.send(bytes(65536))
+            except BlockingIOError:
+                time.sleep(0.0005)
+
+
+async def stolen_beyond(loop, cap, until_stolen):
+    """The most that is pending when a busy loop's peer goes on sending."""
+    loop.limits.max_pending_read_bytes = cap
+    ours, peer = tcp_socket_pair()
+    _, protocol = await loop.create_connection(Recorder, sock=ours)
+    await fill(loop, peer, until_stolen)
+    most = 0
+    for _ in range(50):
+        try:
+            peer.send(bytes(65536))
+        except BlockingIOError:
+            pass
+        time.sleep(0.0005)
+        most = max(most, loop.stats()["stolen_queued"])
+    peer.close()
+    await protocol.lost
+    return most
+
+
+def test_what_is_read_for_a_busy_loop_has_a_cap(flavour, monkeypatch):
+    monkeypatch.setenv("RSLOOP_C_TAKEOVER", "always")
+    loop = rsloop_c.new_event_loop(flavour.backend)
+    one_read = 65536
+    try:
+        for cap in (1, 300_000):
+            most = run(loop, stolen_beyond(loop, cap, cap))
+            assert cap <= most <= cap + one_read
+        # None is no cap: more than the default gets in.
+        assert run(loop, stolen_beyond(loop, None, 2 << 20)) >= 2 << 20
+    finally:
+        loop.close()
 
 
 async def test_idle_loop_costs_no_cpu(loop):

@@ -388,19 +388,37 @@ static void
 stealing_stops_at_the_cap_of_a_conn(void **state)
 {
     fixture *f = *state;
-    size_t len = 3 * RSL_CONN_STOLEN_MAX;
+    size_t len = 3 * RSL_CONN_PENDING_MAX;
 
     f->bytes = calloc(1, len);
     fake_feed(f->fake, f->conn, f->bytes, len);
     while (rsl_tick(f->rt, true) > 0) {
         continue;
     }
-    assert_true(f->rt->stolen_bytes_queued >= RSL_CONN_STOLEN_MAX);
+    assert_true(f->rt->stolen_bytes_queued >= RSL_CONN_PENDING_MAX);
     assert_true(f->rt->stolen_bytes_queued
-                <= RSL_CONN_STOLEN_MAX + RSL_STEAL_BUDGET);
+                <= RSL_CONN_PENDING_MAX + RSL_STEAL_BUDGET);
     turns(f, 1); /* drained: it may go on */
     assert_int_equal(f->rt->stolen_bytes_queued, 0);
     assert_true(rsl_tick(f->rt, true) > 0);
+}
+
+static void
+the_cap_of_a_conn_can_be_set(void **state)
+{
+    fixture *f = *state;
+    size_t len = 4 * RSL_STEAL_BUDGET;
+
+    rsl_runtime_set_pending_max(f->rt, 1);
+    f->bytes = calloc(1, len);
+    fake_feed(f->fake, f->conn, f->bytes, len);
+    assert_true(rsl_tick(f->rt, true) > 0);
+    assert_int_equal(rsl_tick(f->rt, true), 0);
+    rsl_runtime_set_pending_max(f->rt, SIZE_MAX);
+    while (rsl_tick(f->rt, true) > 0) {
+        continue;
+    }
+    assert_int_equal(f->rt->stolen_bytes_queued, len);
 }
 
 static void
@@ -420,7 +438,8 @@ stealing_stops_at_the_cap_of_the_loop(void **state)
     fixture *f = *state;
 
     feed(f, "abc");
-    atomic_store(&f->rt->stolen_bytes_queued, RSL_LOOP_STOLEN_MAX);
+    atomic_store(&f->rt->stolen_bytes_queued,
+                 RSL_LOOP_PENDING_FACTOR * RSL_CONN_PENDING_MAX);
     assert_int_equal(rsl_tick(f->rt, true), 0);
     atomic_store(&f->rt->stolen_bytes_queued, 0);
     assert_int_equal(rsl_tick(f->rt, true), 3);
@@ -449,6 +468,7 @@ main(void)
         TURN_TEST(what_was_stolen_of_a_closed_conn_is_dropped),
         TURN_TEST(events_of_a_closed_conn_do_not_reach_its_successor),
         TURN_TEST(stealing_stops_at_the_cap_of_a_conn),
+        TURN_TEST(the_cap_of_a_conn_can_be_set),
         TURN_TEST(one_holding_takes_no_more_than_its_budget),
         TURN_TEST(stealing_stops_at_the_cap_of_the_loop),
     };

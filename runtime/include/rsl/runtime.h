@@ -64,6 +64,13 @@ typedef struct rsl_info {
 rsl_status
 rsl_runtime_new(const rsl_config *config, rsl_runtime **out, rsl_err *err);
 
+/* What the runtime thread may have read of one conn, in bytes, while the loop
+ * thread was busy; of the whole loop 16 times that. */
+#define RSL_CONN_PENDING_MAX (1u << 20)
+
+/* Another bound than RSL_CONN_PENDING_MAX. Any thread. */
+void rsl_runtime_set_pending_max(rsl_runtime *rt, size_t bytes);
+
 /* Close every fd and join the runtime thread (which never blocks long).
  * Open conns and listeners are closed. Idempotent. Afterwards only post, wake,
  * drain, info, is_forked and free may be called. In a forked child only this
