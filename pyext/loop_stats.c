@@ -17,14 +17,26 @@ stats_put(PyObject *dict, const char *name, PyObject *value)
 }
 
 static int
+stats_put_value(PyObject *dict, rsl_stat stat, uint64_t value)
+{
+    const rsl_stat_info *info = rsl_stat_of(stat);
+    const char *engine = rsl_stat_engine_of(stat);
+    char name[64];
+    if (info == NULL) {
+        return 0;
+    }
+    if (engine != NULL) {
+        PyOS_snprintf(name, sizeof(name), "%s_%s", info->name, engine);
+    }
+    return stats_put(dict, engine == NULL ? info->name : name,
+                     PyLong_FromUnsignedLongLong(value));
+}
+
+static int
 stats_put_values(PyObject *dict, const uint64_t *values)
 {
     for (int i = 0; i < RSL_STAT_COUNT; i++) {
-        const rsl_stat_info *info = rsl_stat_of((rsl_stat)i);
-        if (info != NULL
-            && stats_put(dict, info->name,
-                         PyLong_FromUnsignedLongLong(values[i]))
-                   < 0) {
+        if (stats_put_value(dict, (rsl_stat)i, values[i]) < 0) {
             return -1;
         }
     }
@@ -126,6 +138,37 @@ pyrsl_loop_set_slow_duration(LoopObject *self, PyObject *value)
     atomic_store(&self->stats->slow_turn_ns, slow_ns);
 }
 
+PyDoc_STRVAR(loop_count_python_tls_doc,
+"_count_python_tls($self, what, /)\n--\n\n"
+"One more handshake of asyncio's sslproto: what is 'started', 'finished',\n"
+"'failed' or 'resumed'.");
+
+static PyObject *
+loop_count_python_tls(LoopObject *self, PyObject *what)
+{
+    static const struct {
+        const char *name;
+        rsl_stat stat;
+    } counts[] = {
+        {"started", RSL_STAT_TLS_STARTED},
+        {"finished", RSL_STAT_TLS_FINISHED},
+        {"failed", RSL_STAT_TLS_FAILED},
+        {"resumed", RSL_STAT_TLS_RESUMED},
+    };
+    if (self->stats == NULL || pyrsl_loop_check_owner(self) < 0) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(counts); i++) {
+        if (PyUnicode_Check(what)
+            && PyUnicode_CompareWithASCIIString(what, counts[i].name) == 0) {
+            int stat = (int)counts[i].stat + RSL_STAT_PYTHON;
+            rsl_stat_add(self->stats, (rsl_stat)stat, 1);
+            Py_RETURN_NONE;
+        }
+    }
+    return PyErr_Format(PyExc_ValueError, "no such figure: %R", what);
+}
+
 /* --- The endpoint --- */
 
 PyDoc_STRVAR(loop_serve_metrics_doc,
@@ -170,6 +213,8 @@ loop_stop_metrics(LoopObject *self, PyObject *value)
 }
 
 PyMethodDef pyrsl_loop_stats_methods[] = {
+    {"_count_python_tls", (PyCFunction)(void (*)(void))loop_count_python_tls,
+     METH_O, loop_count_python_tls_doc},
     {"_serve_metrics", (PyCFunction)(void (*)(void))loop_serve_metrics, METH_O,
      loop_serve_metrics_doc},
     {"_stop_metrics", (PyCFunction)(void (*)(void))loop_stop_metrics, METH_O,

@@ -44,20 +44,8 @@ pyrsl_stream_tls_attach(StreamTransport *self,
     tls->made = !request->calls_made;
     tls->pending = request->accepted;
     self->tls = tls;
-    if (tls->pending) {
-        pyrsl_handshake_began(self->loop);
-    }
+    pyrsl_stream_tls_count_start(self);
     return 0;
-}
-
-int
-pyrsl_stream_tls_settle(StreamTransport *self)
-{
-    if (self->tls == NULL || !self->tls->pending) {
-        return 0;
-    }
-    self->tls->pending = false;
-    return pyrsl_handshake_ended(self->loop);
 }
 
 int
@@ -247,10 +235,10 @@ static int
 tls_opened(StreamTransport *self)
 {
     self->tls->phase = STREAM_TLS_OPEN;
+    int settled = pyrsl_stream_tls_settle(self); /* it asks the engine */
     rsl_conn_share_tls(self->conn, !tls_engine(self)->needs_gil);
-    if (pyrsl_stream_tls_settle(self) < 0
-        || pyrsl_stream_tls_stop_timer(self->tls) < 0 || tls_call_made(self) < 0
-        || pyrsl_stream_tls_wake(self, NULL) < 0) {
+    if (settled < 0 || pyrsl_stream_tls_stop_timer(self->tls) < 0
+        || tls_call_made(self) < 0 || pyrsl_stream_tls_wake(self, NULL) < 0) {
         return -1;
     }
     /* The first request may have come with the end of the handshake. */

@@ -41,6 +41,7 @@ typedef struct stream_tls {
     bool extra_known;     /* `extra` has what the engine says */
     bool given_away;      /* the user has the SSL object */
     bool pending;         /* accepted, counted, and nobody knows of it yet */
+    bool counted;         /* as a handshake that goes on, by stats() */
     size_t read_high, read_low; /* set_read_buffer_limits() */
 } stream_tls;
 
@@ -113,8 +114,13 @@ bool pyrsl_stream_tls_has_failed(const StreamTransport *self);
  * timer and wakes the waiter. */
 int pyrsl_stream_tls_lose(StreamTransport *self, PyObject *exc, bool *told);
 
-/* The handshake of an accepted connection is over, in whatever way: it counts
- * no more. Idempotent; -1 with an exception that leaves the loop. */
+/* --- stream_tls_count.c --- */
+
+/* The handshake of a transport that has just got its engine goes on now. */
+void pyrsl_stream_tls_count_start(StreamTransport *self);
+
+/* The handshake is over, in whatever way: it counts as one that goes on no
+ * more. Idempotent; -1 with an exception that leaves the loop. */
 int pyrsl_stream_tls_settle(StreamTransport *self);
 
 /* Add to `extra` what the engine says of `name`, and perhaps of others. */

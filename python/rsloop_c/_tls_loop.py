@@ -28,6 +28,37 @@ _HAS_SHUTDOWN_TIMEOUT = (
 )
 
 
+class _SSLProtocol(sslproto.SSLProtocol):
+    """asyncio's, whose handshakes Loop.stats() counts."""
+
+    _shakes = False
+
+    def _start_handshake(self):
+        self._shakes = True
+        self._loop._count_python_tls("started")
+        super()._start_handshake()
+
+    def _on_handshake_complete(self, handshake_exc):
+        self._count_end(handshake_exc is None)
+        super()._on_handshake_complete(handshake_exc)
+
+    def connection_lost(self, exc):
+        self._count_end(False)
+        super().connection_lost(exc)
+
+    def _count_end(self, finished):
+        if not self._shakes:
+            return
+        self._shakes = False
+        self._loop._count_python_tls("finished" if finished else "failed")
+        if finished and self._engine_object().session_reused:
+            self._loop._count_python_tls("resumed")
+
+    def _engine_object(self):
+        pipe = getattr(self, "_sslpipe", None)  # 3.10's
+        return self._sslobj if pipe is None else pipe.ssl_object
+
+
 def _positive(name, value, default):
     if value is None:
         return default
@@ -80,7 +111,7 @@ class _Settings:
         """asyncio's, the `python` engine."""
         if _HAS_SHUTDOWN_TIMEOUT:
             options["ssl_shutdown_timeout"] = self.shutdown_timeout
-        made = sslproto.SSLProtocol(
+        made = _SSLProtocol(
             loop,
             protocol,
             self.sslcontext,

@@ -75,7 +75,8 @@ def parse_page(text: str) -> Page:
         elif name == "turn_seconds_bucket":
             loop.buckets[bound] = value
         else:
-            loop.values[name] = value
+            # What is told by engine is shown as one.
+            loop.values[name] = loop.values.get(name, 0) + value
     return page
 
 
@@ -156,6 +157,8 @@ _COLUMNS = (
     ("sysc/s", 7),
     ("handed/s", 8),
     ("taken/s", 7),
+    ("tls/s", 6),
+    ("tlswait", 7),
 )
 
 
@@ -203,6 +206,8 @@ def row(before: LoopFigures | None, now: LoopFigures, elapsed: float) -> list[st
         amount(rate(*(f"syscalls_{name}_total" for name in calls))),
         amount(rate("handovers_total")),
         amount(rate("takeovers_total")),
+        amount(rate("tls_handshakes_finished_total")),
+        value("tls_handshakes_pending"),
     ]
 
 

@@ -43,6 +43,7 @@ rsl_handshake_post(rsl_runtime *rt, rsl_tls *tls, rsl_handshake_owner owner,
                    rsl_err *err)
 {
     handshake_step *step = calloc(1, sizeof *step);
+    rsl_status status;
 
     if (step == NULL) {
         return RSL_NOMEM;
@@ -57,8 +58,10 @@ rsl_handshake_post(rsl_runtime *rt, rsl_tls *tls, rsl_handshake_owner owner,
     step->job.run = handshake_run;
     step->job.free = handshake_free;
     step->job.owner = (rsl_job_owner){owner.object, owner.abandon};
-    return rsl_job_start(rt, &rt->handshakes, &rsl_pool_of_handshakes,
-                         &step->job, err);
+    status = rsl_job_start(rt, &rt->handshakes, &rsl_pool_of_handshakes,
+                           &step->job, err);
+    rsl_stat_add(&rt->stats, RSL_STAT_TLS_JOBS, status == RSL_OK);
+    return status;
 }
 
 int

@@ -378,6 +378,7 @@ rsl_conn_tls_recv(rsl_conn *conn, void *buf, size_t cap, size_t *out,
     rsl_status status = tls_recv(conn, buf, cap, out, err);
 
     rsl_conn_tls_unlock(conn, locked);
+    rsl_stat_add(&conn->rt->stats, RSL_STAT_TLS_BYTES_DECRYPTED, *out);
     return status;
 }
 

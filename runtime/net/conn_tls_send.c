@@ -77,6 +77,7 @@ tls_encrypt(rsl_conn *conn)
 
         rsl_conn_pop_bytes(conn, taken);
         rsl_stat_add(&conn->rt->stats, RSL_STAT_BYTES_DROPPED, taken);
+        rsl_stat_add(&conn->rt->stats, RSL_STAT_TLS_BYTES_ENCRYPTED, taken);
         if (answer == RSL_TLS_ERROR || answer == RSL_TLS_EOF) {
             tls_write_failed(conn);
             return;

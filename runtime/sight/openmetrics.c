@@ -4,6 +4,7 @@
 #include "sight/openmetrics.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PREFIX "rsloop_c_"
@@ -41,17 +42,23 @@ static void
 om_stat(const om_writer *om, rsl_stat stat)
 {
     const rsl_stat_info *info = rsl_stat_of(stat);
+    const char *engine = rsl_stat_engine_of(stat);
 
     if (info == NULL) {
         return;
     }
-    om_family(om, info->name, info->is_counter ? "counter" : "gauge",
-              info->help);
+    if (engine == NULL || strcmp(engine, "openssl") == 0) { /* the first */
+        om_family(om, info->name, info->is_counter ? "counter" : "gauge",
+                  info->help);
+    }
     for (size_t i = 0; i < om->count; i++) {
-        rsl_text_add(om->text,
-                     PREFIX "%s%s{loop=\"%" PRIu64 "\"} %" PRIu64 "\n",
-                     info->name, info->is_counter ? "_total" : "",
-                     om->loops[i].number, om->loops[i].taken.values[stat]);
+        rsl_text_add(om->text, PREFIX "%s%s{loop=\"%" PRIu64 "\"", info->name,
+                     info->is_counter ? "_total" : "", om->loops[i].number);
+        if (engine != NULL) {
+            rsl_text_add(om->text, ",engine=\"%s\"", engine);
+        }
+        rsl_text_add(om->text, "} %" PRIu64 "\n",
+                     om->loops[i].taken.values[stat]);
     }
 }
 

@@ -10,6 +10,11 @@ const int64_t rsl_lag_bounds_ns[RSL_LAG_BUCKETS - 1] = {
     1000000000, 2500000000, 5000000000, 10000000000,
 };
 
+#define BY_ENGINE(stat, name, help, is_counter)                       \
+    [(stat) + RSL_STAT_OPENSSL] = {name, help, is_counter},           \
+              [(stat) + RSL_STAT_MBEDTLS] = {name, help, is_counter}, \
+              [(stat) + RSL_STAT_PYTHON] = {name, help, is_counter}
+
 static const rsl_stat_info infos[RSL_STAT_COUNT] = {
     [RSL_STAT_RUNNING] = {"running", "1 while the loop runs.", 0},
     [RSL_STAT_TURNS] = {"turns", "Turns of the loop.", 1},
@@ -48,6 +53,25 @@ static const rsl_stat_info infos[RSL_STAT_COUNT] = {
                                "Of the 128 io_uring buffers, those in use.", 0},
     [RSL_STAT_BUFFERS_STARVED] = {"buffers_starved",
                                   "Times io_uring had no buffer.", 1},
+    BY_ENGINE(RSL_STAT_TLS_STARTED, "tls_handshakes_started",
+              "TLS handshakes begun.", 1),
+    BY_ENGINE(RSL_STAT_TLS_FINISHED, "tls_handshakes_finished",
+              "Those that came to an open connection.", 1),
+    BY_ENGINE(RSL_STAT_TLS_FAILED, "tls_handshakes_failed",
+              "Those that ended in any other way.", 1),
+    BY_ENGINE(RSL_STAT_TLS_RESUMED, "tls_resumed",
+              "Finished handshakes that resumed a session.", 1),
+    BY_ENGINE(RSL_STAT_TLS_PENDING, "tls_handshakes_pending",
+              "TLS handshakes that go on.", 0),
+    [RSL_STAT_TLS_JOBS] = {"tls_jobs",
+                           "Steps of handshakes made by the pool of threads.",
+                           1},
+    [RSL_STAT_TLS_BYTES_DECRYPTED] = {"tls_bytes_decrypted",
+                                      "Bytes that openssl and mbedtls "
+                                      "deciphered.",
+                                      1},
+    [RSL_STAT_TLS_BYTES_ENCRYPTED] = {"tls_bytes_encrypted",
+                                      "Bytes that they enciphered.", 1},
     [RSL_STAT_CONNECTIONS] = {"connections", "Stream connections open.", 0},
     [RSL_STAT_TAKEOVERS] = {"takeovers",
                             "Times the runtime thread read for a busy loop.",
@@ -64,6 +88,29 @@ const rsl_stat_info *
 rsl_stat_of(rsl_stat stat)
 {
     return infos[stat].name == NULL ? NULL : &infos[stat];
+}
+
+const char *
+rsl_stat_engine_of(rsl_stat stat)
+{
+    static const char *const names[RSL_STAT_ENGINES] = {
+        [RSL_STAT_OPENSSL] = "openssl",
+        [RSL_STAT_MBEDTLS] = "mbedtls",
+        [RSL_STAT_PYTHON] = "python",
+    };
+    static const int firsts[] = {
+        RSL_STAT_TLS_STARTED, RSL_STAT_TLS_FINISHED, RSL_STAT_TLS_FAILED,
+        RSL_STAT_TLS_RESUMED, RSL_STAT_TLS_PENDING,
+    };
+
+    for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
+        int engine = (int)stat - firsts[i];
+
+        if (engine >= 0 && engine < RSL_STAT_ENGINES) {
+            return names[engine];
+        }
+    }
+    return NULL;
 }
 
 rsl_stats *
@@ -94,6 +141,12 @@ stats_compute(uint64_t *values)
     values[RSL_STAT_SYSCALLS_WRITE] =
         stats_less(values[RSL_STAT_WRITES] + values[RSL_STAT_WRITES_EMPTY],
                    values[RSL_STAT_WRITES_RING]);
+    for (int i = 0; i < RSL_STAT_ENGINES; i++) {
+        values[RSL_STAT_TLS_PENDING + i] =
+            stats_less(values[RSL_STAT_TLS_STARTED + i],
+                       values[RSL_STAT_TLS_FINISHED + i]
+                           + values[RSL_STAT_TLS_FAILED + i]);
+    }
 }
 
 void

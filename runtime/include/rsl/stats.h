@@ -40,6 +40,14 @@ typedef enum rsl_stat {
     RSL_STAT_SYSCALLS_ACCEPT,
     RSL_STAT_BUFFERS_LENT,
     RSL_STAT_BUFFERS_STARVED,
+    /* One for each rsl_stat_engine. */
+    RSL_STAT_TLS_STARTED,
+    RSL_STAT_TLS_FINISHED = RSL_STAT_TLS_STARTED + 3,
+    RSL_STAT_TLS_FAILED = RSL_STAT_TLS_FINISHED + 3,
+    RSL_STAT_TLS_RESUMED = RSL_STAT_TLS_FAILED + 3,
+    RSL_STAT_TLS_JOBS = RSL_STAT_TLS_RESUMED + 3,
+    RSL_STAT_TLS_BYTES_DECRYPTED,
+    RSL_STAT_TLS_BYTES_ENCRYPTED,
     /* Parts of what is told, not told by themselves: what is rare is counted,
      * and what is frequent follows from it. */
     RSL_STAT_POLLS_SKIPPED, /* polls that made no system call */
@@ -62,8 +70,17 @@ typedef enum rsl_stat {
     RSL_STAT_STOLEN_BYTES,
     RSL_STAT_STOLEN_QUEUED,
     RSL_STAT_SYSCALLS_RUNTIME,
-    RSL_STAT_COUNT,
+    RSL_STAT_TLS_PENDING, /* one for each rsl_stat_engine */
+    RSL_STAT_COUNT = RSL_STAT_TLS_PENDING + 3,
 } rsl_stat;
+
+/* Who makes a connection's TLS. */
+typedef enum rsl_stat_engine {
+    RSL_STAT_OPENSSL,
+    RSL_STAT_MBEDTLS,
+    RSL_STAT_PYTHON, /* asyncio's sslproto */
+    RSL_STAT_ENGINES,
+} rsl_stat_engine;
 
 /* How long turns took: bucket i has those up to rsl_lag_bounds_ns[i], the last
  * one all longer ones. */
@@ -95,8 +112,11 @@ typedef struct rsl_stat_info {
     int is_counter; /* else a gauge */
 } rsl_stat_info;
 
-/* NULL for what is not told. */
+/* NULL for what is not told. Figures by engine share a name. */
 const rsl_stat_info *rsl_stat_of(rsl_stat stat);
+
+/* Whose a figure is; NULL where it is not by engine. */
+const char *rsl_stat_engine_of(rsl_stat stat);
 
 /* Only one thread writes: nothing is lost between the load and the store. */
 static inline void
