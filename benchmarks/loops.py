@@ -20,6 +20,8 @@ class LoopSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     streams: bool = False  # asyncio's stream functions are patched
     tls: str | None = None  # the engine that is asked for
+    observed: bool = False  # somebody watches; it is no loop of its own
+    profiled: bool = False
 
 
 def _specs() -> dict[str, LoopSpec]:
@@ -52,19 +54,46 @@ def _specs() -> dict[str, LoopSpec]:
         )
         for engine in ("python", "openssl", "mbedtls")
     ]
-    return {spec.name: spec for spec in ours + with_streams + peers + engines}
+    # What it costs to be watched; to be read beside rsloop_c:auto+streams.
+    watched: dict[str, dict[str, str]] = {
+        "profiler": {},
+        "watchdog": {"RSLOOP_C_WATCHDOG": "5"},
+        "metrics": {"RSLOOP_C_METRICS": "@rsloop_c-bench-%p"},
+        "flight_recorder": {"RSLOOP_C_FLIGHT_RECORDER": "50"},
+    }
+    observed = [
+        LoopSpec(
+            f"rsloop_c:auto+{by}",
+            "rsloop_c",
+            "auto",
+            env,
+            streams=True,
+            observed=True,
+            profiled=by == "profiler",
+        )
+        for by, env in watched.items()
+    ]
+    return {
+        spec.name: spec for spec in [*ours, *with_streams, *peers, *engines, *observed]
+    }
 
 
 LOOPS = _specs()
 
 # What runs if nothing is said: engines differ in rows with TLS alone.
-DEFAULT = tuple(name for name, spec in LOOPS.items() if spec.tls is None)
+DEFAULT = tuple(
+    name for name, spec in LOOPS.items() if spec.tls is None and not spec.observed
+)
 SETS = {
     "default": DEFAULT,
     "tls": (
         "rsloop_c:auto+streams",
-        *(name for name in LOOPS if name not in DEFAULT),
+        *(name for name, spec in LOOPS.items() if spec.tls is not None),
         *(name for name in DEFAULT if not name.startswith("rsloop_c")),
+    ),
+    "observed": (
+        "rsloop_c:auto+streams",
+        *(name for name, spec in LOOPS.items() if spec.observed),
     ),
 }
 
@@ -86,6 +115,8 @@ def make_loop(spec: LoopSpec) -> asyncio.AbstractEventLoop:
     loop: asyncio.AbstractEventLoop
     if spec.streams:
         module.install(streams=True)
+    if spec.profiled and not module.profiler_running():
+        module.start_profiler()
     if spec.backend is None:
         loop = module.new_event_loop()
     else:
