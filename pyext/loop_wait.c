@@ -61,10 +61,9 @@ loop_wait_failed(rsl_status status, const rsl_err *err)
 typedef rsl_status (*loop_wait_fn)(rsl_runtime *rt, int64_t timeout_ns,
                                    rsl_err *err);
 
-/* rsl_runtime_wait() or rsl_runtime_sleep() without the GIL. */
 static rsl_status
-loop_pause(LoopObject *self, loop_wait_fn wait, int64_t timeout_ns,
-           rsl_err *err)
+loop_pause_observed(LoopObject *self, loop_wait_fn wait, int64_t timeout_ns,
+                    rsl_err *err)
 {
     WatchdogObject *watchdog = self->watchdog;
     int64_t start_ns;
@@ -79,6 +78,21 @@ loop_pause(LoopObject *self, loop_wait_fn wait, int64_t timeout_ns,
     Py_END_ALLOW_THREADS
     rsl_prof_end(RSL_PROF_GIL, start_ns, 0);
     pyrsl_watchdog_beat(watchdog, LOOP_RUNS);
+    return status;
+}
+
+/* rsl_runtime_wait() or rsl_runtime_sleep() without the GIL. */
+static rsl_status
+loop_pause(LoopObject *self, loop_wait_fn wait, int64_t timeout_ns,
+           rsl_err *err)
+{
+    rsl_status status;
+    if (self->watchdog != NULL || rsl_prof_is_on()) {
+        return loop_pause_observed(self, wait, timeout_ns, err);
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = wait(self->rt, timeout_ns, err);
+    Py_END_ALLOW_THREADS
     return status;
 }
 

@@ -333,7 +333,8 @@ rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
     }
     start_ns = rsl_prof_begin();
     rt->flush_sink = sink;
-    for (int round = 0; round < FLUSH_ROUNDS; round++) {
+    for (int round = 0; round < FLUSH_ROUNDS && !rsl_list_is_empty(&rt->dirty);
+         round++) {
         rsl_list batch_of_round;
         unsigned count;
 
