@@ -45,6 +45,7 @@ SERVED: dict[str, dict[str, Any]] = {
     "tls": {"tls": 1},
     "udp": {"udp": 1},
     "accept": {"mode": "connect", "conns": 16, "size": 1},
+    "tls_accept": {"mode": "connect", "conns": 16, "size": 1, "tls": 1},
     "http": {"conns": 16},
     "websocket": {},
 }
@@ -80,6 +81,7 @@ PATHS = {
         HotPath("tls_message", "tls", 200, 2_200, default=False),
         HotPath("udp_message", "udp", 200, 2_200),
         HotPath("connection", "accept", 200, 1_200),
+        HotPath("tls_connection", "tls_accept", 50, 250, default=False),
         HotPath("http_request", "http", 200, 2_200, default=False),
         HotPath("websocket_message", "websocket", 200, 2_200, default=False),
     )
@@ -136,7 +138,7 @@ def count(path: HotPath, loop: str, number: int, client: Path | None) -> Counter
     environment = dict(os.environ, PYTHONHASHSEED="0", **LOOPS[loop].env)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         out = Path(folder) / "callgrind.out"
-        if path.target == "tls":
+        if path.target in ("tls", "tls_accept"):
             job["tls"] = [str(file) for file in tools.certificate(Path(folder))]
         with subprocess.Popen(
             _valgrind(job, out),

@@ -54,15 +54,17 @@ def echo_datagrams(loop: asyncio.AbstractEventLoop, number: int) -> None:
     loop.run_forever()
 
 
-def echo_and_close(loop: asyncio.AbstractEventLoop, number: int) -> None:
-    """Serve so many connections, one byte each."""
+def echo_and_close(loop: asyncio.AbstractEventLoop, job: dict[str, Any]) -> None:
+    """Serve so many connections, one byte each. With TLS the client closes."""
+    context = tls(job)
 
     class LastAnswer(Echo):
-        left = number
+        left = job["number"]
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(data)
-            self.transport.close()
+            if context is None:
+                self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             LastAnswer.left -= 1
@@ -70,7 +72,7 @@ def echo_and_close(loop: asyncio.AbstractEventLoop, number: int) -> None:
                 loop.stop()
 
     async def listen() -> int:
-        server: Any = await loop.create_server(LastAnswer, HOST, 0)
+        server: Any = await loop.create_server(LastAnswer, HOST, 0, ssl=context)
         return int(server.sockets[0].getsockname()[1])
 
     print(json.dumps({"address": loop.run_until_complete(listen())}), flush=True)
@@ -100,8 +102,8 @@ def main() -> None:
     asyncio.set_event_loop(loop)
     if job["target"] in ("protocol", "tls"):
         echo(loop, job)
-    elif job["target"] == "accept":
-        echo_and_close(loop, job["number"])
+    elif job["target"] in ("accept", "tls_accept"):
+        echo_and_close(loop, job)
     elif job["target"] == "udp":
         echo_datagrams(loop, job["number"])
     elif job["target"] == "http":
