@@ -9,6 +9,10 @@
 #include "errors.h"
 #include "stream_impl.h"
 
+/* To find that nobody else waits costs as much as a small accept. After an
+ * event that had brought one connection, so many are taken to do the same. */
+enum { ACCEPT_LONE = 8 };
+
 /* --- One connection --- */
 
 int
@@ -136,7 +140,7 @@ accept_note(LoopObject *loop, pyrsl_acceptor *acceptor)
 static int
 accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
 {
-    long room = pyrsl_acceptor_room(loop, acceptor);
+    long room = pyrsl_acceptor_room(loop, acceptor), accepted = 0;
     while (room-- > 0) {
         int fd;
         rsl_addr peer;
@@ -147,14 +151,20 @@ accept_batch(LoopObject *loop, pyrsl_acceptor *acceptor)
             return accept_error(loop, acceptor, err.code);
         }
         if (status != RSL_OK) {
+            acceptor->lone = accepted == 1 ? ACCEPT_LONE : 0;
             return 0;
         }
+        accepted++;
         accept_note(loop, acceptor);
         if (accept_one(loop, acceptor, fd, &peer) < 0) {
             return -1;
         }
         if (acceptor->listener == NULL || acceptor->waits) {
             return 0;
+        }
+        if (acceptor->lone > 0) {
+            acceptor->lone--;
+            return 0; /* if another waits, the backend says so again */
         }
     }
     return 0;

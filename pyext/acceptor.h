@@ -22,6 +22,7 @@ typedef struct pyrsl_acceptor {
     int fd;
     int family, type, proto;
     long backlog;            /* accepts at one event */
+    unsigned lone;           /* next events that are taken to bring one */
     bool has_nodelay;        /* the listener, whose connections inherit it */
     bool failed;             /* accept() had no resources: Python resumes */
     bool waits;              /* a limit has paused it */

@@ -13,9 +13,9 @@
  * - Whoever enters with GETEVENTS outside of wait() sets `unreaped`: until the
  *   next collect() the completions hold older bytes than the sockets, so
  *   nobody may recv().
- * - A conn is read in one of two ways: by multishot, or, while much comes, by
- *   its owner's rsl_conn_recv() after a poll (URING_POLLS). The poll is armed
- *   only when the multishot's last completion has been collected.
+ * - A conn is read in one of two ways: by multishot, or, at first and while
+ *   much comes, by its owner's rsl_conn_recv() after a poll (URING_POLLS). The
+ *   poll is armed only when the multishot's last completion has been collected.
  * - A send never stays in flight: with MSG_DONTWAIT it completes while it is
  *   submitted, so its memory is lent for one system call. */
 #ifndef RSL_IO_URING_H

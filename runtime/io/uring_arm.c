@@ -321,11 +321,14 @@ cancel_now(uring_backend *backend, const uint64_t *data, unsigned count)
 }
 
 /* It joins the runtime thread's set when that thread next asks: most that are
- * gone soon never do, which saves them two system calls. */
+ * gone soon never do, which saves them two system calls. For them its first
+ * input is polled for: that poll is over when they close, and nothing is left
+ * to be cancelled, which would take an enter of its own. */
 rsl_status
 uring_conn_add(rsl_backend *base, rsl_conn *conn)
 {
-    (void)conn;
+    conn->io_flags = URING_POLLS;
+    conn->io_small = URING_SMALL_READS - 1; /* one that is small ends it */
     atomic_store(&uring_of(base)->steal_lacks, true);
     return RSL_OK;
 }

@@ -26,6 +26,7 @@ stream_of_much_is_polled_until_little_comes(void **state)
     for (uint32_t i = 0; i < 1u << 16; i++) {
         words[i] = i * 2654435761u;
     }
+    pass(it, "first", 5);
     for (unsigned round = 0; round < 3; round++) {
         polled = it->stream.readables;
         pass(it, "little", 6); /* by multishot */
@@ -38,6 +39,19 @@ stream_of_much_is_polled_until_little_comes(void **state)
             pass(it, &words[i], 100);
         }
     }
+}
+
+/* Nothing is armed when it closes then: no cancel. */
+static void
+first_input_is_polled_and_the_next_is_not(void **state)
+{
+    io_case *it = *state;
+
+    pass(it, "first", 5);
+    assert_int_equal(it->stream.readables, 1);
+    pass(it, "second", 6);
+    pass(it, "third", 5);
+    assert_int_equal(it->stream.readables, 1);
 }
 
 static void
@@ -65,6 +79,7 @@ run_read_mode_cases(void)
 {
     const struct CMUnitTest tests[] = {
         io_tcp_test(stream_of_much_is_polled_until_little_comes),
+        io_tcp_test(first_input_is_polled_and_the_next_is_not),
         io_tcp_test(polled_stream_stops_and_starts),
     };
 
