@@ -28,10 +28,7 @@ loop_sink_message(LoopObject *self, rsl_event event)
         pyrsl_loop_take_call(self, event.u.ptr);
     } else if (rsl_tag_id(event.tag) == PYRSL_MSG_WORK
                || rsl_tag_id(event.tag) == PYRSL_MSG_SETTLE) {
-        if (pyrsl_waits_push_work(&self->waits, event.u.ptr) < 0) {
-            ((rsl_msg *)event.u.ptr)->discard(event.u.ptr);
-            self->lost_event = true;
-        }
+        pyrsl_waits_push_work(&self->waits, event.u.ptr);
     } else if (pyrsl_ready_push(&self->ready, event) < 0) {
         rsl_msg *msg = event.u.ptr;
         msg->discard(msg);

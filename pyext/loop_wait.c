@@ -16,7 +16,7 @@
 static size_t
 loop_found(const LoopObject *self)
 {
-    return self->ready.count + self->waits.count;
+    return self->ready.count + self->waits.count + (self->waits.late != NULL);
 }
 
 /* How long this turn may sleep: 0 not at all, -1 until something happens. */

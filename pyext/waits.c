@@ -29,10 +29,29 @@ pyrsl_waits_push(pyrsl_waits *waits, int fd, unsigned bit)
     return waits_append(waits, (pyrsl_wait_place){NULL, fd, bit});
 }
 
-int
+void
 pyrsl_waits_push_work(pyrsl_waits *waits, rsl_msg *msg)
 {
-    return waits_append(waits, (pyrsl_wait_place){msg, -1, 0});
+    if (waits->late == NULL) {
+        if (waits_append(waits, (pyrsl_wait_place){msg, -1, 0}) == 0) {
+            return;
+        }
+        waits->late_end = &waits->late;
+    }
+    msg->next = NULL;
+    *waits->late_end = msg;
+    waits->late_end = &msg->next;
+}
+
+/* The first of the late ones, or NULL. */
+static rsl_msg *
+waits_take_late(pyrsl_waits *waits)
+{
+    rsl_msg *msg = waits->late;
+    if (msg != NULL) {
+        waits->late = msg->next;
+    }
+    return msg;
 }
 
 void
@@ -44,6 +63,10 @@ pyrsl_waits_drop(pyrsl_waits *waits)
             msg->discard(msg);
         }
     }
+    rsl_msg *msg;
+    while ((msg = waits_take_late(waits)) != NULL) {
+        msg->discard(msg);
+    }
 }
 
 int
@@ -53,6 +76,11 @@ pyrsl_waits_traverse(const pyrsl_waits *waits, visitproc visit, void *arg)
         const rsl_msg *msg = waits->places[i].work;
         if (msg != NULL && rsl_tag_id(msg->event.tag) == PYRSL_MSG_WORK) {
             Py_VISIT(pyrsl_work_item_of(waits->places[i].work));
+        }
+    }
+    for (rsl_msg *msg = waits->late; msg != NULL; msg = msg->next) {
+        if (rsl_tag_id(msg->event.tag) == PYRSL_MSG_WORK) {
+            Py_VISIT(pyrsl_work_item_of(msg));
         }
     }
     return 0;
@@ -80,6 +108,16 @@ wait_end(LoopObject *loop, PyObject *future)
     Py_DECREF(future);
 }
 
+static void
+wait_settle(LoopObject *loop, rsl_msg *msg)
+{
+    if (rsl_tag_id(msg->event.tag) == PYRSL_MSG_WORK) {
+        pyrsl_work_item_settle(msg);
+    } else if (pyrsl_native_deliver(loop, msg) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+}
+
 void
 pyrsl_waits_end(LoopObject *loop)
 {
@@ -87,11 +125,7 @@ pyrsl_waits_end(LoopObject *loop)
         pyrsl_wait_place place = loop->waits.places[i];
         if (place.work != NULL) {
             loop->waits.places[i].work = NULL; /* the collector looks here */
-            if (rsl_tag_id(place.work->event.tag) == PYRSL_MSG_WORK) {
-                pyrsl_work_item_settle(place.work);
-            } else if (pyrsl_native_deliver(loop, place.work) < 0) {
-                PyErr_WriteUnraisable((PyObject *)loop);
-            }
+            wait_settle(loop, place.work);
             continue;
         }
         PyObject *future = pyrsl_loop_take_wait(loop, place.fd, place.bit);
@@ -100,4 +134,8 @@ pyrsl_waits_end(LoopObject *loop)
         }
     }
     loop->waits.count = 0;
+    rsl_msg *msg;
+    while ((msg = waits_take_late(&loop->waits)) != NULL) {
+        wait_settle(loop, msg);
+    }
 }

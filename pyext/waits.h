@@ -26,13 +26,15 @@ typedef struct pyrsl_wait_place {
 typedef struct pyrsl_waits {
     pyrsl_wait_place *places;
     size_t count, cap;
+    rsl_msg *late, **late_end; /* messages for which memory was out: a list */
 } pyrsl_waits;
 
 /* -1 without an exception when memory is out. */
 int pyrsl_waits_push(pyrsl_waits *waits, int fd, unsigned bit);
 
-/* The same for a job's outcome or native code's, which is taken on success. */
-int pyrsl_waits_push_work(pyrsl_waits *waits, rsl_msg *msg);
+/* Takes a job's outcome or native code's. It comes but once, so it needs no
+ * memory. */
+void pyrsl_waits_push_work(pyrsl_waits *waits, rsl_msg *msg);
 
 /* Forget them all: the loop is closed. */
 void pyrsl_waits_drop(pyrsl_waits *waits);

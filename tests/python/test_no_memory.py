@@ -45,16 +45,34 @@ def sweep(flavour, code, environment=()):
     return [int(count.split()[0]) for count in counts]
 
 
+def preloaded(fail_alloc):
+    sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    return {"LD_PRELOAD": f"{fail_alloc}:{os.environ.get('LD_PRELOAD', '')}",
+            "ASAN_OPTIONS": sanitizer}
+
+
 @pytest.mark.parametrize(
     "scenario", [scenario.__name__ for scenario in no_memory_scenarios.ALL])
 def test_allocation_of_the_extension_fails(flavour, scenario, fail_alloc):
-    preload = f"{fail_alloc}:{os.environ.get('LD_PRELOAD', '')}"
-    sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
     counts = sweep(
         flavour,
         f"no_memory.sweep_scenario(no_memory_scenarios.{scenario})",
-        {"LD_PRELOAD": preload, "ASAN_OPTIONS": sanitizer})
+        preloaded(fail_alloc))
     assert counts[0] >= 1
+
+
+@pytest.mark.parametrize("scenario, least", [
+    ("futures_are_made", 5), ("calls_are_queued", 5),
+    ("sources_are_started", 7), ("loop_closes_with_all_of_it", 6)])
+def test_allocation_for_native_code_fails(flavour, scenario, least, fail_alloc,
+                                          probe_folder):
+    counts = sweep(
+        flavour,
+        f"sys.path.insert(0, {str(probe_folder)!r})\n"
+        "import no_memory_native\n"
+        f"no_memory.sweep_scenario(no_memory_native.{scenario})",
+        preloaded(fail_alloc))
+    assert counts[0] >= least
 
 
 @pytest.mark.parametrize("part", range(PARTS))
