@@ -54,6 +54,7 @@ typedef struct native_port {
     rsl_runtime *rt;                /* [K] alive while there are posters */
     module_state *st;               /* [G] while the loop is there */
     LoopObject *loop;               /* [G] borrowed, until it is closed */
+    int64_t interpreter;            /* [K] its number, which is never reused */
     _Atomic(rsl_reactor *) reactor; /* [A] NULL before runtime_start() */
     struct pyrsl_native_home *home; /* [K] */
     pthread_mutex_t lock;           /* of `natives`; never held over Python */
@@ -66,6 +67,10 @@ native_port *pyrsl_native_port(LoopObject *loop);
 
 void pyrsl_native_port_ref(native_port *port);   /* [A] */
 void pyrsl_native_port_unref(native_port *port); /* [A] */
+
+/* -1 with RuntimeError where the caller's interpreter is not the loop's: its
+ * objects must not be touched. [G] */
+int pyrsl_native_check_interpreter(const native_port *port);
 
 /* RSLOOP_OK: the runtime stays until pyrsl_native_leave(). [A] */
 rsloop_status pyrsl_native_enter(native_port *port);

@@ -152,8 +152,13 @@ pyrsl_native_locals_unref(rsloop_locals *locals)
 }
 
 static PyObject *
-locals_get(PyObject *object)
+locals_get(rsloop_locals *locals, size_t offset)
 {
+    native_locals *self = native_locals_of(locals);
+    if (pyrsl_native_check_interpreter(self->base.port) < 0) {
+        return NULL;
+    }
+    PyObject *object = *(PyObject **)(void *)((char *)self + offset);
     if (object == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
         return NULL;
@@ -164,13 +169,13 @@ locals_get(PyObject *object)
 PyObject *
 pyrsl_native_locals_get_loop(rsloop_locals *locals)
 {
-    return locals_get(native_locals_of(locals)->loop);
+    return locals_get(locals, offsetof(native_locals, loop));
 }
 
 PyObject *
 pyrsl_native_locals_get_context(rsloop_locals *locals)
 {
-    return locals_get(native_locals_of(locals)->context);
+    return locals_get(locals, offsetof(native_locals, context));
 }
 
 int
@@ -180,6 +185,8 @@ pyrsl_native_place_of(rsloop_locals *locals, native_place *out)
     if (self == NULL) {
         out->loop = locals_running_loop();
         out->context = out->loop == NULL ? NULL : PyContext_CopyCurrent();
+    } else if (pyrsl_native_check_interpreter(self->base.port) < 0) {
+        return -1;
     } else if (self->loop == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
         return -1;

@@ -99,6 +99,7 @@ port_new(LoopObject *loop)
     port->rt = loop->rt;
     port->st = loop->st;
     port->loop = loop;
+    port->interpreter = PyInterpreterState_GetID(PyInterpreterState_Get());
     port->home = loop->st->native_home;
     atomic_fetch_add(&port->home->refs, 1);
     pthread_mutex_init(&port->lock, NULL);
@@ -126,6 +127,18 @@ pyrsl_native_port(LoopObject *loop)
     port = loop->native;
     Py_END_CRITICAL_SECTION();
     return port;
+}
+
+int
+pyrsl_native_check_interpreter(const native_port *port)
+{
+    if (port->interpreter
+        == PyInterpreterState_GetID(PyInterpreterState_Get())) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "the event loop belongs to another interpreter");
+    return -1;
 }
 
 void

@@ -16,8 +16,9 @@ import pytest
 import rsloop_c
 from support import UNDER_ASAN
 
+UNDER_TSAN = "libtsan" in os.environ.get("LD_PRELOAD", "")
 HERE = Path(__file__).resolve().parent
-SOURCES = ("native_probe.c", "native_probe_calls.c")
+SOURCES = ("native_probe.c", "native_probe_calls.c", "native_probe_storm.c")
 # Where a function is called from: a thread with the GIL, or one without.
 FROM = pytest.mark.parametrize("alone", [False, True], ids=["python", "native"])
 
@@ -43,9 +44,12 @@ def compiler(name="cc"):
 
 
 def sanitizers():
-    if "libtsan" in os.environ.get("LD_PRELOAD", ""):
+    """What rsloop_c is built with, so that its extensions are too."""
+    if UNDER_TSAN:
         return ["-fsanitize=thread"]
-    return ["-fsanitize=address,undefined"] if UNDER_ASAN else []
+    if UNDER_ASAN:
+        return ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    return []
 
 
 def compile_module(folder, name, sources, *options):

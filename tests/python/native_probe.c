@@ -335,7 +335,9 @@ module_exec(PyObject *module)
 {
     sem_init(&work_gate, 0, 0);
     probe_api = rsloop_import();
-    return probe_api == NULL ? -1 : PyModule_AddFunctions(module, probe_more);
+    return probe_api == NULL || PyModule_AddFunctions(module, probe_more) < 0
+               ? -1
+               : PyModule_AddFunctions(module, probe_storms);
 }
 
 static PyMethodDef methods[] = {

@@ -7,7 +7,8 @@
 #include <rsloop_c.h>
 
 extern const rsloop_api *probe_api;
-extern PyMethodDef probe_more[]; /* of native_probe_calls.c */
+extern PyMethodDef probe_more[];   /* of native_probe_calls.c */
+extern PyMethodDef probe_storms[]; /* of native_probe_storm.c */
 
 /* run(arg) without the GIL, on a thread of its own if `native`. */
 int probe_without_gil(int native, int (*run)(void *arg), void *arg);

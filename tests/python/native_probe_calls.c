@@ -64,6 +64,7 @@ typedef struct soon {
     int fd;
     uint32_t events;
     rsloop_source *source;
+    int handleless;
 } soon;
 
 static int
@@ -72,7 +73,7 @@ await_soon_run(void *arg)
     soon *self = arg;
 
     return (int)rsloop_await_soon(self->locals, &await_ops, self->data,
-                                  &self->handle);
+                                  self->handleless ? NULL : &self->handle);
 }
 
 /* (locals, recorder, native): lend `post` a recorder by `self`; what it said,
@@ -97,19 +98,53 @@ probe_post(PyObject *args, soon *self, int (*post)(void *arg))
     return status;
 }
 
-/* await_soon(locals, recorder, native) -> (status, handle) */
 static PyObject *
-probe_await_soon(PyObject *module, PyObject *args)
+await_soon_how(PyObject *args, int handleless)
 {
-    soon self = {0};
+    soon self = {.handleless = handleless};
     int status = probe_post(args, &self, await_soon_run);
 
-    (void)module;
     if (status < 0) {
         return NULL;
     }
     return Py_BuildValue("NK", probe_status(status),
                          (unsigned long long)(uintptr_t)self.handle);
+}
+
+/* await_soon(locals, recorder, native) -> (status, handle) */
+static PyObject *
+probe_await_soon(PyObject *module, PyObject *args)
+{
+    (void)module;
+    return await_soon_how(args, 0);
+}
+
+/* The same without a handle, which is then 0. */
+static PyObject *
+probe_await_soon_alone(PyObject *module, PyObject *args)
+{
+    (void)module;
+    return await_soon_how(args, 1);
+}
+
+static int
+nulls_run(void *arg)
+{
+    (void)arg;
+    rsloop_locals_unref(NULL);
+    rsloop_future_release(NULL);
+    rsloop_await_release(NULL);
+    rsloop_source_close(NULL);
+    return 0;
+}
+
+/* What ignores NULL gets it. */
+static PyObject *
+probe_nulls(PyObject *module, PyObject *native)
+{
+    (void)module;
+    return PyLong_FromLong(
+        probe_without_gil(PyObject_IsTrue(native), nulls_run, NULL));
 }
 
 static int
@@ -227,7 +262,7 @@ timer_run(void *arg)
 
     return (int)rsloop_runtime_timer(self->locals, self->delay_ns,
                                      self->period_ns, self->calls,
-                                     &self->source);
+                                     self->handleless ? NULL : &self->source);
 }
 
 static int
@@ -260,7 +295,7 @@ probe_runtime_start(PyObject *module, PyObject *arg)
 }
 
 /* begin(what, locals, fd, events, delay_ns, period_ns, native)
- * -> (status, source, tally) */
+ * -> (status, source, tally); "timer-" has no handle */
 static PyObject *
 probe_begin(PyObject *module, PyObject *args)
 {
@@ -278,6 +313,7 @@ probe_begin(PyObject *module, PyObject *args)
     tally *counts = calloc(1, sizeof(*counts));
     rsloop_source_calls calls = {tally_event, tally_over, counts};
     counts->read_fd = what[0] == 'w' ? self.fd : -1;
+    self.handleless = strchr(what, '-') != NULL;
     self.locals = (rsloop_locals *)(uintptr_t)locals;
     self.calls = &calls;
     self.delay_ns = delay_ns;
@@ -429,6 +465,8 @@ probe_burst(PyObject *module, PyObject *args)
 PyMethodDef probe_more[] = {
     {"into_future", probe_into_future, METH_VARARGS, NULL},
     {"await_soon", probe_await_soon, METH_VARARGS, NULL},
+    {"await_soon_alone", probe_await_soon_alone, METH_VARARGS, NULL},
+    {"nulls", probe_nulls, METH_O, NULL},
     {"await_op", probe_await_op, METH_VARARGS, NULL},
     {"call_soon", probe_call_soon, METH_VARARGS, NULL},
     {"runtime_start", probe_runtime_start, METH_O, NULL},

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rsloop_c.h beside the loop's thread: sources of the runtime thread, the pool;
-and the ends of things: interpreters, forks, processes. The example is built."""
+"""rsloop_c.h beside the loop's thread: sources of the runtime thread, the pool.
+The example is built."""
 
 import asyncio
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 import native
 import rsloop_c
 from native import FROM
-from support import run, run_python, turns, until
+from support import run, turns, until
 
 pytestmark = pytest.mark.asyncio_is_worse("it has no such interface")
 
@@ -183,114 +182,6 @@ async def test_pool_needs_no_loop(flavour, loop, probe, alone):
     job.forget()
 
 
-# --- ends ---
-
-def child(flavour, folder, code, **options):
-    return run_python(f"sys.path.insert(0, {str(folder)!r})\n"
-                      "import native_probe as probe\n" + code, flavour,
-                      timeout=60, **options)
-
-
-def test_exit_while_threads_complete_futures(flavour, probe_folder):
-    for _ in range(3):
-        done = child(flavour, probe_folder, """
-loop = new_event_loop()
-async def main():
-    loop.futures = probe.burst(20000, 3)
-    await asyncio.sleep(0)
-loop.run_until_complete(main())
-import warnings
-warnings.simplefilter("ignore")
-print("good")
-""")
-        assert (done.returncode, done.stdout, done.stderr) == (0, "good\n", "")
-
-
-def test_exit_with_handles_and_an_open_loop(flavour, probe_folder):
-    done = child(flavour, probe_folder, """
-import atexit
-loop = new_event_loop()
-def recorder(*what):
-    return 0
-async def main():
-    locals_ = probe.current_locals()
-    probe.runtime_start(locals_)
-    probe.begin("t", locals_, -1, 0, 0, 10**6, True)
-    probe.make("local", locals_, recorder)
-    probe.make("blocking", locals_, recorder)
-    probe.await_soon(locals_, recorder, True)
-    handle = probe.make("future", locals_, recorder)[1]
-    atexit.register(lambda: print(probe.future(handle, "complete", True)))
-loop.run_until_complete(main())
-import warnings
-warnings.simplefilter("ignore")
-""")
-    assert (done.returncode, done.stdout) == (0, "OK\n"), done.stderr
-
-
-def test_child_of_a_fork_is_told(flavour, probe_folder):
-    done = child(flavour, probe_folder, """
-import warnings
-warnings.simplefilter("ignore")
-loop = new_event_loop()
-locals_ = probe.locals_new(loop)
-probe.runtime_start(locals_)
-said = []
-def recorder(*what):
-    said.append(what)
-awaitable, handle = probe.make("future", locals_, recorder)
-timer = probe.begin("t", locals_, -1, 0, 3600 * 10**9, 0, True)[1]
-pid = os.fork()
-if pid == 0:
-    statuses = [probe.future(handle, "complete", False),
-                probe.call_soon(locals_, recorder, False),
-                probe.await_soon(locals_, recorder, False)[0],
-                probe.begin("p", locals_, -1, 0, 0, 0, False)[0]]
-    probe.source(timer, 0, False)
-    loop.close()
-    os._exit(0 if statuses == ["FORKED"] * 4 else 1)
-assert os.waitpid(pid, 0)[1] == 0
-assert probe.future(handle, "complete", False) == "OK"
-probe.future(handle, "release", False)
-probe.source(timer, 0, False)
-loop.run_until_complete(awaitable)
-probe.locals_unref(locals_, False)
-loop.close()
-print(said)
-""")
-    assert (done.returncode, done.stdout) == (
-        0, "[('convert',), ('free',)]\n"), done.stderr
-
-
-@pytest.mark.skipif(sys.version_info < (3, 13),
-                    reason="3.12 crashes at its end with asyncio alone too")
-def test_subinterpreter_with_a_gil_of_its_own(flavour, probe_folder):
-    code = """
-        import asyncio, support
-        import native_probe as probe
-        loop = support.child_flavour().new_loop()
-        async def main():
-            locals_ = probe.current_locals()
-            assert await asyncio.gather(*probe.burst(300, 3)) == list(range(300))
-            probe.locals_unref(locals_, True)
-            probe.burst(300, 3)
-        loop.run_until_complete(main())
-        loop.close()
-    """
-    done = child(flavour, probe_folder, f"""
-import _interpreters, textwrap
-for _ in range(3):
-    interpreter = _interpreters.create("isolated")
-    failed = _interpreters.run_string(
-        interpreter, f"import sys; sys.path[:] = {{sys.path!r}}\\n"
-        + textwrap.dedent({code!r}))
-    assert failed is None, failed
-    _interpreters.destroy(interpreter)
-print("good")
-""")
-    assert (done.returncode, done.stdout) == (0, "good\n"), done.stderr
-
-
 # --- the example ---
 
 SHOWS = ["loop: Loop on ", "native finished: hello",
@@ -317,50 +208,6 @@ def test_demo_of_the_example(flavour, example, tmp_path):
     for text in SHOWS:
         assert text in rest, f"no {text!r} in {done.stdout!r}"
         rest = rest.partition(text)[2]
-
-
-SHELL = """
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <pthread.h>
-#include <rsloop_c.h>
-#include <stdlib.h>
-%s
-static PyMethodDef methods[] = {
-    {"answer", answer, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, (void *)module_exec},
-#if PY_VERSION_HEX >= 0x030D0000
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-    {0, NULL}};
-static struct PyModuleDef def = {
-    PyModuleDef_HEAD_INIT, .m_name = "from_docs", .m_methods = methods,
-    .m_slots = slots};
-PyMODINIT_FUNC
-PyInit_from_docs(void)
-{
-    return PyModuleDef_Init(&def);
-}
-"""
-
-
-def test_first_program_of_the_documentation(flavour, loop, tmp_path):
-    text = (EXAMPLE.parents[1] / "docs" / "native-api.md").read_text()
-    blocks = re.findall(r"```c\n(.*?)```", text, re.DOTALL)
-    code = [block for block in blocks
-            if "module_exec" in block or "answer_convert" in block]
-    assert len(code) == 2
-    source = tmp_path / "from_docs.c"
-    source.write_text(SHELL.replace("%s", "\n".join(code)))
-    # Its functions take arguments that they do not use.
-    native.compile_module(tmp_path, "from_docs", [source], "-Wno-unused-parameter")
-    module = native.load(tmp_path, "from_docs")
-
-    async def main():
-        return await module.answer()
-
-    assert run(loop, main()) == 42
 
 
 def test_hashes_are_right(flavour, loop, example, tmp_path):

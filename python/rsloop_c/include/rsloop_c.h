@@ -4,7 +4,8 @@
  * Where functions run is part of their contract:
  *
  *   [G]  Python threads, with the GIL (attached, on free-threaded builds), and
- *        if they are given locals or make a future: the thread of that loop
+ *        if they are given locals or make a future: the thread of that loop, in
+ *        its interpreter; elsewhere they raise RuntimeError
  *   [A]  any thread, with the GIL or without it, also while the interpreter
  *        ends; they never wait for anybody
  *
@@ -189,12 +190,14 @@ rsloop_import(void)
     }
     if (api->abi_version != RSLOOP_ABI_VERSION
         || api->size < sizeof(rsloop_api)) {
-        PyErr_Format(PyExc_ImportError,
-                     "rsloop_c %s has ABI %u of %u bytes; this module needs "
-                     "ABI %u of at least %u bytes: build it again",
-                     api->version, (unsigned)api->abi_version,
-                     (unsigned)api->size, (unsigned)RSLOOP_ABI_VERSION,
-                     (unsigned)sizeof(rsloop_api));
+        PyErr_Format(
+            PyExc_ImportError,
+            "rsloop_c %s has ABI %u of %u bytes; this module needs "
+            "ABI %u of at least %u bytes: %s",
+            api->version, (unsigned)api->abi_version, (unsigned)api->size,
+            (unsigned)RSLOOP_ABI_VERSION, (unsigned)sizeof(rsloop_api),
+            api->abi_version > RSLOOP_ABI_VERSION ? "build it again"
+                                                  : "upgrade rsloop_c");
         return NULL;
     }
     return api;
@@ -248,7 +251,8 @@ rsloop_locals_unref(rsloop_locals *locals)
     }
 }
 
-/* [G] New references; NULL with RuntimeError once the loop is closed. */
+/* [G] New references; NULL with RuntimeError once the loop is closed, or in
+ * another interpreter than its own. */
 static inline PyObject *
 rsloop_locals_loop(rsloop_locals *locals)
 {
