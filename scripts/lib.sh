@@ -187,6 +187,12 @@ install_here() {
     requires=$(sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml)
     "$venv/bin/python" -c 'import scikit_build_core' 2>/dev/null ||
         quietly "installing $requires" "$venv/bin/pip" install -q "$requires"
+    # A build asks the package that is installed for its CMake files, which a
+    # sanitized one cannot tell without its runtime.
+    if [[ $* =~ RSL_SANITIZE=[a-z] ]] && [ -f "$venv/rsloop_c.stamp" ]; then
+        rm "$venv/rsloop_c.stamp"
+        quietly "uninstalling the old rsloop_c" "$venv/bin/pip" uninstall -q -y rsloop_c
+    fi
     quietly "building rsloop_c for ${venv#"$root"/}" \
         "$venv/bin/pip" install -v --no-build-isolation \
         --config-settings=build-dir="$build/cmake/$(basename "$venv")" "$@" ".[$extras]"
