@@ -260,11 +260,19 @@ async def test_class_of_the_ssl_object_is_honoured(loop):
         assert type(ssl_object_of(client)) is OwnObject
 
 
-async def test_engine_and_reason_are_told(loop, flavour):
-    if not flavour.ours:
-        pytest.skip("asyncio has no engines")
-    async with tls_pair() as (_, client):
-        assert engine_of(client) in ("python", "openssl", "mbedtls")
+@pytest.mark.asyncio_is_worse("it has no engines")
+async def test_engine_and_reason_are_told(loop, tls_engine):
+    from rsloop_c import _tls_openssl
+    unreachable = _tls_openssl.unreachable()
+    async with tls_pair() as (served, client):
+        for protocol in (served, client):
+            engine, reason = map(protocol.transport.get_extra_info, (
+                "tls_engine", "tls_engine_reason"))
+            if unreachable and tls_engine == "openssl":
+                assert engine == "python" and unreachable in reason
+            else:
+                assert engine == tls_engine
+                assert f"RSLOOP_C_TLS is {tls_engine!r}" in reason
 
 
 async def test_connections_let_go_of_their_contexts(loop):
