@@ -9,13 +9,10 @@
 #include "stream_tls.h"
 #include "wheel.h"
 
-/* No deadline is nearer than this, so that sums do not overflow. */
-#define DEADLINE_MAX_NS (INT64_C(1) << 60)
-
 typedef struct stream_deadlines {
     pyrsl_wheel_entry entry;
     StreamTransport *stream;            /* that has it */
-    int64_t idle_ns, read_ns, write_ns; /* DEADLINE_MAX_NS for none */
+    int64_t idle_ns, read_ns, write_ns; /* PYRSL_WHEEL_MAX_NS for none */
     int64_t input_ns, output_ns;        /* when there was some */
     int64_t room_ns;                    /* when the socket had room again */
 } stream_deadlines;
@@ -38,7 +35,7 @@ static void
 expiry_note(stream_expiry *first, int64_t since_ns, int64_t limit_ns,
             const char *text)
 {
-    if (limit_ns < DEADLINE_MAX_NS && since_ns + limit_ns < first->when_ns) {
+    if (limit_ns < PYRSL_WHEEL_MAX_NS && since_ns + limit_ns < first->when_ns) {
         *first = (stream_expiry){since_ns + limit_ns, text, limit_ns};
     }
 }
@@ -100,13 +97,6 @@ deadlines_due(LoopObject *loop, pyrsl_wheel_entry *entry, int64_t *again_ns)
 
 /* --- Beginning and end --- */
 
-static int64_t
-deadline_ns(double seconds)
-{
-    return seconds < (double)DEADLINE_MAX_NS * 1e-9 ? (int64_t)(seconds * 1e9)
-                                                    : DEADLINE_MAX_NS;
-}
-
 static int
 deadlines_begin(StreamTransport *self, const pyrsl_limit_values *values)
 {
@@ -119,9 +109,9 @@ deadlines_begin(StreamTransport *self, const pyrsl_limit_values *values)
     *deadlines = (stream_deadlines){
         .entry.due = deadlines_due,
         .stream = self,
-        .idle_ns = deadline_ns(values->idle_timeout),
-        .read_ns = deadline_ns(values->read_timeout),
-        .write_ns = deadline_ns(values->write_timeout),
+        .idle_ns = pyrsl_wheel_ns(values->idle_timeout),
+        .read_ns = pyrsl_wheel_ns(values->read_timeout),
+        .write_ns = pyrsl_wheel_ns(values->write_timeout),
         .input_ns = now_ns,
         .output_ns = now_ns,
     };
@@ -167,6 +157,7 @@ pyrsl_stream_unlimit(StreamTransport *self)
     LimitsObject *limits = self->limits;
     stream_deadlines *deadlines = self->deadlines;
     int status = pyrsl_stream_tls_settle(self);
+    pyrsl_stream_tls_stop_timer(self);
     self->limits = NULL;
     self->deadlines = NULL;
     if (deadlines != NULL) {

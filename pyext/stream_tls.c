@@ -9,9 +9,6 @@
 #include "limits.h"
 #include "tls_engine.h"
 
-/* Input that may well have a certificate in it. */
-#define TLS_HEAVY_INPUT 600
-
 static TLSEngineObject *
 tls_engine(const StreamTransport *self)
 {
@@ -19,6 +16,9 @@ tls_engine(const StreamTransport *self)
 }
 
 /* --- The struct --- */
+
+static int
+tls_timer_due(LoopObject *loop, pyrsl_wheel_entry *entry, int64_t *again_ns);
 
 int
 pyrsl_stream_tls_attach(StreamTransport *self,
@@ -43,6 +43,8 @@ pyrsl_stream_tls_attach(StreamTransport *self,
     tls->calls_made = request->calls_made;
     tls->made = !request->calls_made;
     tls->pending = request->accepted;
+    tls->timer.entry.due = tls_timer_due;
+    tls->timer.stream = self;
     self->tls = tls;
     pyrsl_stream_tls_count_start(self);
     return 0;
@@ -54,7 +56,6 @@ pyrsl_stream_tls_traverse(const stream_tls *tls, visitproc visit, void *arg)
     if (tls != NULL) {
         Py_VISIT(tls->engine);
         Py_VISIT(tls->waiter);
-        Py_VISIT(tls->timer);
         Py_VISIT(tls->handshake_timeout);
         Py_VISIT(tls->shutdown_timeout);
         Py_VISIT(tls->successor);
@@ -67,7 +68,6 @@ pyrsl_stream_tls_free(stream_tls *tls)
 {
     if (tls != NULL) {
         Py_XDECREF(tls->waiter);
-        Py_XDECREF(tls->timer);
         Py_XDECREF(tls->handshake_timeout);
         Py_XDECREF(tls->shutdown_timeout);
         Py_XDECREF(tls->successor);
@@ -97,29 +97,21 @@ pyrsl_stream_tls_has_failed(const StreamTransport *self)
 int
 pyrsl_stream_tls_start_timer(StreamTransport *self, PyObject *seconds)
 {
-    PyObject *timer = NULL;
-    PyObject *method = PyObject_GetAttrString((PyObject *)self, "_tls_timeout");
-    if (method != NULL) {
-        timer = PyObject_CallMethod((PyObject *)self->loop, "call_later", "OO",
-                                    seconds, method);
-        Py_DECREF(method);
+    stream_tls_timer *timer = &self->tls->timer;
+    double delay = PyFloat_AsDouble(seconds);
+    if (delay == -1.0 && PyErr_Occurred()) {
+        return -1;
     }
-    Py_XSETREF(self->tls->timer, timer);
-    return timer == NULL ? -1 : 0;
+    timer->when_ns = rsl_clock_now_ns() + pyrsl_wheel_ns(delay);
+    return pyrsl_wheel_add(&self->loop->wheel, &timer->entry, timer->when_ns);
 }
 
-int
-pyrsl_stream_tls_stop_timer(stream_tls *tls)
+void
+pyrsl_stream_tls_stop_timer(StreamTransport *self)
 {
-    PyObject *timer = tls->timer;
-    if (timer == NULL) {
-        return 0;
+    if (self->tls != NULL && self->loop != NULL) {
+        pyrsl_wheel_remove(&self->loop->wheel, &self->tls->timer.entry);
     }
-    tls->timer = NULL;
-    PyObject *result = PyObject_CallMethod(timer, "cancel", NULL);
-    Py_DECREF(timer);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
 }
 
 int
@@ -159,7 +151,7 @@ tls_fail(StreamTransport *self, const char *message)
     return status;
 }
 
-static PyObject *
+static int
 tls_timed_out(StreamTransport *self)
 {
     if (self->tls->phase == STREAM_TLS_HANDSHAKE) {
@@ -167,42 +159,35 @@ tls_timed_out(StreamTransport *self)
                      "SSL handshake is taking longer than %S seconds: aborting "
                      "the connection",
                      self->tls->handshake_timeout);
-        return tls_fail(self, "Fatal error on transport") < 0
-                   ? NULL
-                   : Py_NewRef(Py_None);
+        return tls_fail(self, "Fatal error on transport");
     }
     PyObject *timeout = PyObject_CallFunction(PyExc_TimeoutError, "s",
                                               "SSL shutdown timed out");
     if (timeout == NULL) {
-        return NULL;
+        return -1;
     }
     int status = pyrsl_stream_force_close(self, timeout);
     Py_DECREF(timeout);
-    return status < 0 ? NULL : Py_NewRef(Py_None);
+    return status;
 }
 
-PyDoc_STRVAR(stream_tls_timeout_doc,
-"_tls_timeout($self, /)\n--\n\n"
-"The handshake, or the shutdown, has taken too long.");
-
-static PyObject *
-stream_tls_timeout(StreamTransport *self, PyObject *Py_UNUSED(ignored))
+static int
+tls_timer_due(LoopObject *loop, pyrsl_wheel_entry *entry, int64_t *again_ns)
 {
-    if (self->tls == NULL || self->loop == NULL || self->conn_lost != 0) {
-        Py_RETURN_NONE;
+    const stream_tls_timer *timer = (stream_tls_timer *)(void *)entry;
+    StreamTransport *self = timer->stream;
+    if (self->conn_lost != 0) {
+        return 0; /* its end is on its way */
     }
-    if (pyrsl_loop_check_owner(self->loop) < 0) {
-        return NULL;
+    if (timer->when_ns > loop->wheel.now_ns) {
+        *again_ns = timer->when_ns;
+        return 0;
     }
-    Py_CLEAR(self->tls->timer);
-    return tls_timed_out(self);
+    Py_INCREF(self);
+    int status = pyrsl_stream_event_end(self, loop, tls_timed_out(self));
+    Py_DECREF(self);
+    return status;
 }
-
-PyMethodDef pyrsl_stream_tls_methods[] = {
-    {"_tls_timeout", (PyCFunction)(void (*)(void))stream_tls_timeout,
-     METH_NOARGS, stream_tls_timeout_doc},
-    {NULL, NULL, 0, NULL},
-};
 
 /* --- Handshake --- */
 
@@ -237,8 +222,9 @@ tls_opened(StreamTransport *self)
     self->tls->phase = STREAM_TLS_OPEN;
     int settled = pyrsl_stream_tls_settle(self); /* it asks the engine */
     rsl_conn_share_tls(self->conn, !tls_engine(self)->needs_gil);
-    if (settled < 0 || pyrsl_stream_tls_stop_timer(self->tls) < 0
-        || tls_call_made(self) < 0 || pyrsl_stream_tls_wake(self, NULL) < 0) {
+    pyrsl_stream_tls_stop_timer(self);
+    if (settled < 0 || tls_call_made(self) < 0
+        || pyrsl_stream_tls_wake(self, NULL) < 0) {
         return -1;
     }
     /* The first request may have come with the end of the handshake. */
@@ -296,6 +282,37 @@ tls_stepped(StreamTransport *self, rsl_status status)
 
 /* --- Steps on other threads --- */
 
+static int
+tls_read_failed(StreamTransport *self, int code)
+{
+    self->end_errno = code;
+    PyObject *exc = pyrsl_os_error(code);
+    if (exc == NULL) {
+        return -1;
+    }
+    PyErr_SetRaisedException(exc);
+    return tls_fail(self, "Fatal read error on socket transport");
+}
+
+static int
+tls_came_back(StreamTransport *self, rsl_tls_status answer)
+{
+    rsl_status came = rsl_conn_handshake_end(self->conn, answer);
+    if (self->tls->away_errno != 0) {
+        return tls_read_failed(self, self->tls->away_errno);
+    }
+    if (!self->reading && pyrsl_stream_read_begin(self) < 0) {
+        return -1;
+    }
+    int status = tls_stepped(self, came);
+    /* A peer in a hurry has gone on. */
+    if (status == 0 && came == RSL_AGAIN && self->conn_lost == 0
+        && rsl_conn_has_plain(self->conn)) {
+        status = pyrsl_stream_read_again(self);
+    }
+    return status;
+}
+
 /* The pool gives the engine back, and the reference that it has had. */
 static int
 tls_done(void *object, rsl_tls_status answer)
@@ -305,17 +322,8 @@ tls_done(void *object, rsl_tls_status answer)
     int status = 0;
     self->tls->away = false;
     if (self->conn != NULL && self->conn_lost == 0) {
-        rsl_status came = rsl_conn_handshake_end(self->conn, answer);
-        status = pyrsl_stream_read_begin(self);
-        if (status == 0) {
-            status = tls_stepped(self, came);
-        }
-        /* A peer in a hurry has gone on. */
-        if (status == 0 && came == RSL_AGAIN && self->conn_lost == 0
-            && rsl_conn_has_plain(self->conn)) {
-            status = pyrsl_stream_read_again(self);
-        }
-        status = pyrsl_stream_event_end(self, loop, status);
+        status =
+            pyrsl_stream_event_end(self, loop, tls_came_back(self, answer));
     }
     Py_DECREF(self);
     return status;
@@ -338,29 +346,16 @@ tls_post_step(StreamTransport *self)
 {
     rsl_handshake_owner owner = {self, tls_done, tls_abandon};
     rsl_err err = {0, NULL};
-    if (self->reading) {
-        self->reading = false;
-        rsl_conn_read_stop(self->conn);
-    }
     rsl_conn_handshake_away(self->conn);
     self->tls->away = true;
     Py_INCREF(self);
     if (rsl_handshake_post(self->loop->rt, tls_engine(self)->tls, owner, &err)
         == RSL_OK) {
-        pyrsl_stream_update_held(self);
         return true;
     }
     self->tls->away = false;
     Py_DECREF(self);
     return false;
-}
-
-/* A server's answer to a ClientHello is signed; whoever is sent a certificate
- * verifies it. The other steps cost less than two hops between threads. */
-static bool
-tls_step_is_heavy(const StreamTransport *self, size_t input)
-{
-    return input >= TLS_HEAVY_INPUT || (input > 0 && self->tls->steps == 0);
 }
 
 static rsl_status
@@ -390,12 +385,10 @@ tls_step(StreamTransport *self)
     if (tls->server && input == 0 && status != RSL_OK) {
         return 0; /* nothing is allocated for who says nothing */
     }
-    if (!tls_engine(self)->needs_gil && tls_step_is_heavy(self, input)
-        && tls_post_step(self)) {
-        tls->steps++;
+    /* Short ones too: a server's last makes its tickets. */
+    if (!tls_engine(self)->needs_gil && input > 0 && tls_post_step(self)) {
         return 0;
     }
-    tls->steps += input > 0;
     status = tls_step_here(self);
     if (pyrsl_stream_read_begin(self) < 0) {
         return tls_handshake_failed(self);
@@ -418,6 +411,21 @@ pyrsl_stream_tls_begin(StreamTransport *self)
 
 /* --- Events --- */
 
+/* Until the step is back. Few peers say more before they are answered, so that
+ * reading is stopped when one does. */
+static void
+tls_read_no_more(StreamTransport *self, int code)
+{
+    if (code != 0) {
+        self->tls->away_errno = code;
+    }
+    if (self->reading) {
+        self->reading = false;
+        rsl_conn_read_stop(self->conn);
+        pyrsl_stream_update_held(self);
+    }
+}
+
 int
 pyrsl_stream_tls_event(StreamTransport *self, rsl_event event)
 {
@@ -429,17 +437,15 @@ pyrsl_stream_tls_event(StreamTransport *self, rsl_event event)
     } else if (kind == RSL_EV_EOF) {
         rsl_conn_feed_eof(self->conn);
     }
-    if (self->conn_lost != 0 || self->tls->away) {
+    if (self->conn_lost != 0) {
+        return 0;
+    }
+    if (self->tls->away) {
+        tls_read_no_more(self, code);
         return 0;
     }
     if (code != 0) {
-        self->end_errno = code;
-        PyObject *exc = pyrsl_os_error(code);
-        if (exc == NULL) {
-            return -1;
-        }
-        PyErr_SetRaisedException(exc);
-        return tls_fail(self, "Fatal read error on socket transport");
+        return tls_read_failed(self, code);
     }
     return self->tls->phase == STREAM_TLS_HANDSHAKE
                ? tls_step(self)

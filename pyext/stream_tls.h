@@ -11,6 +11,7 @@
 #define PYRSL_STREAM_TLS_H
 
 #include "stream_impl.h"
+#include "wheel.h"
 
 /*  HANDSHAKE --done--> OPEN --close(), peer's end--> CLOSING --> ENDED
  *      `---- failed, aborted ----> ENDED <---- error, abort() ----'
@@ -23,17 +24,24 @@ typedef enum stream_tls_phase {
     STREAM_TLS_MOVED,
 } stream_tls_phase;
 
+/* Of the handshake, then of the end. */
+typedef struct stream_tls_timer {
+    pyrsl_wheel_entry entry; /* first */
+    StreamTransport *stream; /* that has it */
+    int64_t when_ns;
+} stream_tls_timer;
+
 typedef struct stream_tls {
     PyObject *engine; /* a TLSEngine, which the conn uses */
     PyObject *waiter; /* of the handshake, or NULL */
-    PyObject *timer;  /* a TimerHandle, or NULL */
+    stream_tls_timer timer;
     PyObject *handshake_timeout, *shutdown_timeout; /* seconds, numbers */
     PyObject *successor;                            /* when MOVED */
     stream_tls_phase phase;
     unsigned late_writes; /* dropped because they came after close() */
     bool server;          /* the peer speaks first */
     bool away;            /* another thread makes a step of the handshake */
-    unsigned steps;       /* of it that had input */
+    int away_errno;       /* of a read meanwhile, or 0 */
     bool calls_made;      /* connection_made() follows the handshake */
     bool made;            /* the protocol knows of the connection */
     bool eof_told;        /* eof_received() was called */
@@ -76,7 +84,7 @@ pyrsl_stream_tls_takes(const StreamTransport *self)
 /* The time-out of the handshake, or of the end, begins; or does not matter any
  * more. */
 int pyrsl_stream_tls_start_timer(StreamTransport *self, PyObject *seconds);
-int pyrsl_stream_tls_stop_timer(stream_tls *tls);
+void pyrsl_stream_tls_stop_timer(StreamTransport *self);
 
 /* Settle the waiter, if it waits: with `exc`, or with None for NULL. */
 int pyrsl_stream_tls_wake(StreamTransport *self, PyObject *exc);
@@ -130,8 +138,6 @@ pyrsl_stream_tls_extra(StreamTransport *self, PyObject *extra, PyObject *name);
 int
 pyrsl_stream_tls_traverse(const stream_tls *tls, visitproc visit, void *arg);
 void pyrsl_stream_tls_free(stream_tls *tls);
-
-extern PyMethodDef pyrsl_stream_tls_methods[];
 
 /* --- stream_tls_flow.c --- */
 

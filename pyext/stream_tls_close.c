@@ -167,8 +167,6 @@ pyrsl_stream_tls_lose(StreamTransport *self, PyObject *exc, bool *told)
     stream_tls *tls = self->tls;
     *told = tls->made && tls->phase != STREAM_TLS_HANDSHAKE;
     tls->phase = STREAM_TLS_ENDED;
-    int status = pyrsl_stream_tls_stop_timer(tls);
-    return pyrsl_stream_tls_wake(self, exc == Py_None ? NULL : exc) < 0
-               ? -1
-               : status;
+    pyrsl_stream_tls_stop_timer(self);
+    return pyrsl_stream_tls_wake(self, exc == Py_None ? NULL : exc);
 }

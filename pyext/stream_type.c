@@ -392,7 +392,6 @@ stream_fill_type(PyTypeObject *type)
         pyrsl_stream_write_methods,
         pyrsl_stream_drain_methods,
         pyrsl_stream_info_methods,
-        pyrsl_stream_tls_methods,
         pyrsl_stream_tls_open_methods,
         NULL,
     };

@@ -22,6 +22,17 @@ struct LoopObject;
 #define PYRSL_WHEEL_TICK_NS (INT64_C(1000000000) / 16)
 #define PYRSL_WHEEL_SLOTS   128
 
+/* No deadline is farther away than this, so that sums do not overflow. */
+#define PYRSL_WHEEL_MAX_NS (INT64_C(1) << 60)
+
+static inline int64_t
+pyrsl_wheel_ns(double seconds)
+{
+    return seconds < (double)PYRSL_WHEEL_MAX_NS * 1e-9
+               ? (int64_t)(seconds * 1e9)
+               : PYRSL_WHEEL_MAX_NS;
+}
+
 typedef struct pyrsl_wheel_entry {
     struct pyrsl_wheel_entry *next, **link; /* link is NULL outside of it */
     /* It is due: *again, 0 so far, is when to come next, or 0 for never. May

@@ -332,6 +332,21 @@ async def test_end_in_the_middle_of_the_handshake(
             await asyncio.wait_for(opening, PATIENCE)
 
 
+@pytest.mark.parametrize("end", ["eof", "reset"])
+@each_version
+async def test_end_behind_the_first_flight(loop, version, end):
+    """It may come while another thread makes the answer."""
+    async with peer_by_hand("server", server_context=serving(version=version),
+                            handshake=False) as (opening, peer):
+        await flight(peer)
+        if end == "eof":
+            peer.sock.shutdown(socket.SHUT_WR)
+        else:
+            reset(peer.sock)
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(opening, PATIENCE)
+
+
 @each_role
 async def test_cancelling_a_handshake_closes_the_socket(loop, role):
     async with peer_by_hand(role, handshake=False) as (opening, peer):
