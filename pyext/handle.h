@@ -79,19 +79,26 @@ typedef struct pyrsl_callback {
 PyObject *pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
                            const pyrsl_callback *callback);
 
-/* The same for a Handle that goes straight into the ready queue. As long as the
- * queue alone has it, the loop answers to the garbage collector for what it
- * refers to, and the collector has an object less to look at for each pending
- * callback. pyrsl_handle_leave_queue() ends that. */
-PyObject *pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
-                                  const pyrsl_callback *callback);
+/* The same for a Handle that is about to pend in the loop, not yet tracked by
+ * the garbage collector: handle_gc.c, which has the next six too. */
+PyObject *pyrsl_handle_new_pending(LoopObject *loop, PyTypeObject *type,
+                                   const pyrsl_callback *callback);
 
-/* Takes the queue's reference to `handle`, which leaves it. */
-void pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle);
+/* The loop has given a reference to `handle`, which may be not ours, a place in
+ * its queue or among its timers. */
+void pyrsl_handle_joins(LoopObject *loop, PyObject *handle);
 
-/* tp_traverse of the queue's reference to `handle`. */
-int pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
-                                 visitproc visit, void *arg);
+/* Takes such a reference, which is in its place no more, to a Handle of ours;
+ * and to any out of the queue. */
+void pyrsl_handle_leaves(PyObject *handle);
+void pyrsl_handle_leaves_queue(LoopObject *loop, PyObject *handle);
+
+/* tp_traverse of such a reference to a Handle of ours, and of the queue. */
+int pyrsl_handle_traverse_pending(PyObject *handle, visitproc visit, void *arg);
+int pyrsl_handles_traverse_queue(LoopObject *loop, visitproc visit, void *arg);
+
+/* run_forever() is about to give up its reference to the loop. */
+void pyrsl_handles_end_session(LoopObject *loop);
 
 /* Free the Handles that the loop keeps for reuse: all, or some of what it has
  * beyond LOOP_FREE_HANDLES_KEPT. */

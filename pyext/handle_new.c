@@ -369,11 +369,11 @@ pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
 }
 
 PyObject *
-pyrsl_handle_new_queued(LoopObject *loop, PyTypeObject *type,
-                        const pyrsl_callback *callback)
+pyrsl_handle_new_pending(LoopObject *loop, PyTypeObject *type,
+                         const pyrsl_callback *callback)
 {
 #ifdef Py_GIL_DISABLED
-    /* See handle_run.c. */
+    /* See handle_gc.c. */
     return pyrsl_handle_new(loop, type, callback);
 #else
     return handle_make(loop, type, callback);

@@ -1,54 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* handle_run.c - a Handle in the ready queue, its context, its run. */
+/* handle_run.c - a Handle's context and its run. */
 #include "errors.h"
 #include "handle.h"
-
-/* --- In the ready queue --- */
-
-#ifdef Py_GIL_DISABLED
-/* There the collector stops the world and looks at all objects, tracked or
- * not, and reference counts are split between threads. */
-void
-pyrsl_handle_leave_queue(LoopObject *Py_UNUSED(loop), PyObject *handle)
-{
-    Py_DECREF(handle);
-}
-
-int
-pyrsl_handle_traverse_queued(LoopObject *Py_UNUSED(loop), PyObject *handle,
-                             visitproc visit, void *arg)
-{
-    Py_VISIT(handle);
-    return 0;
-}
-#else
-void
-pyrsl_handle_leave_queue(LoopObject *loop, PyObject *handle)
-{
-    /* Somebody kept it, maybe in a cycle through its own callback. */
-    if (Py_REFCNT(handle) > 1 && pyrsl_handle_is_ours(loop->st, handle)
-        && !pyrsl_handle_tail((HandleObject *)handle)->tracked) {
-        pyrsl_handle_track(handle);
-    }
-    Py_DECREF(handle);
-}
-
-int
-pyrsl_handle_traverse_queued(LoopObject *loop, PyObject *handle,
-                             visitproc visit, void *arg)
-{
-    if (!pyrsl_handle_is_ours(loop->st, handle)
-        || pyrsl_handle_tail((HandleObject *)handle)->tracked) {
-        Py_VISIT(handle);
-        return 0;
-    }
-    /* Ours alone: its references are as good as the loop's own. Shared: the
-     * other owner may be alive, so they count as held from outside. */
-    return Py_REFCNT(handle) == 1
-               ? pyrsl_handle_traverse((HandleObject *)handle, visit, arg)
-               : 0;
-}
-#endif
 
 /* --- The context --- */
 
@@ -305,7 +258,7 @@ pyrsl_handle_run_alone(LoopObject *loop, PyObject *object)
     if (pyrsl_handle_is_alone(object)) {
         pyrsl_handle_recycle(loop, self);
     } else { /* a report kept it */
-        pyrsl_handle_leave_queue(loop, object);
+        pyrsl_handle_leaves(object);
     }
     return status;
 }

@@ -213,7 +213,7 @@ loop_drop_ready(LoopObject *self)
     while (loop_take_ready(self, &event)) {
         switch (rsl_tag_kind(event.tag)) {
         case RSL_EV_CALL:
-            pyrsl_handle_leave_queue(self, event.u.ptr);
+            pyrsl_handle_leaves_queue(self, event.u.ptr);
             break;
         case RSL_EV_MESSAGE: {
             rsl_msg *msg = event.u.ptr;
@@ -352,18 +352,10 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
     Py_VISIT(self->task_factory);
     Py_VISIT(self->current_handle);
     Py_VISIT(self->limits);
-    for (size_t i = 0; i < self->ready.count; i++) {
-        rsl_event event =
-            self->ready.ring[(self->ready.head + i) & self->ready.mask];
-        if (rsl_tag_kind(event.tag) == RSL_EV_CALL) {
-            int status =
-                pyrsl_handle_traverse_queued(self, event.u.ptr, visit, arg);
-            if (status != 0) {
-                return status;
-            }
-        }
+    int status = pyrsl_handles_traverse_queue(self, visit, arg);
+    if (status == 0) {
+        status = pyrsl_contexts_traverse(&self->contexts, visit, arg);
     }
-    int status = pyrsl_contexts_traverse(&self->contexts, visit, arg);
     if (status == 0) {
         status = pyrsl_waits_traverse(&self->waits, visit, arg);
     }

@@ -82,6 +82,7 @@ typedef struct LoopObject {
     atomic_bool stopping;      /* [A] */
     atomic_uint posters;       /* [A] workers that post outcomes right now */
     bool debug;                /* [L] */
+    bool in_session;           /* under the GIL; a run has a reference to us */
     bool lost_event;           /* [L] the ready queue could not grow */
     atomic_bool foreign_clock; /* [A] time() is not ours: a test moves it */
     double foreign_now;        /* [L] its answer before this turn's wait */

@@ -7,6 +7,7 @@
  * loop half running, a wakeup fd behind, or a stop() that hits a later run. */
 #include "args.h"
 #include "future.h"
+#include "handle.h"
 #include "loop.h"
 
 /* asyncio.constants.DEBUG_STACK_DEPTH */
@@ -188,6 +189,8 @@ session_set_agen_hooks(LoopObject *self)
 static int
 session_enter(LoopObject *self, loop_session *session)
 {
+    Py_INCREF(self);
+    self->in_session = true;
     if (session_begin_origins(self) < 0) {
         return -1;
     }
@@ -218,6 +221,7 @@ session_leave(LoopObject *self, loop_session *session)
     PyObject *exc = PyErr_GetRaisedException();
     atomic_store(&self->stopping, false);
     pyrsl_loop_set_thread(self, 0);
+    pyrsl_handles_end_session(self);
     session_keep_first(&exc, session_set_running(self, Py_None));
     session_keep_first(&exc, session_unwatch_signals(self, session));
     session_keep_first(&exc, session_end_origins(self));
@@ -231,6 +235,7 @@ session_leave(LoopObject *self, loop_session *session)
     if (exc != NULL) {
         PyErr_SetRaisedException(exc);
     }
+    Py_DECREF(self);
 }
 
 /* --- Methods --- */

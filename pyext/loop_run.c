@@ -44,12 +44,12 @@ loop_queue_timers(LoopObject *self)
     TimerHandleObject *timer;
     while ((timer = loop_take_due_timer(self, limit)) != NULL) {
         if (timer->handle.cancelled == Py_True) {
-            Py_DECREF(timer);
+            pyrsl_handle_leaves((PyObject *)timer);
             continue;
         }
         rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = timer};
         if (pyrsl_ready_push(&self->ready, event) < 0) {
-            Py_DECREF(timer);
+            pyrsl_handle_leaves((PyObject *)timer);
             PyErr_NoMemory();
             return -1;
         }
@@ -113,7 +113,7 @@ loop_run_queued(LoopObject *self, PyObject *handle)
     }
     pyrsl_contexts_leave(&self->contexts);
     int status = loop_run_call(self, handle);
-    pyrsl_handle_leave_queue(self, handle);
+    pyrsl_handle_leaves_queue(self, handle);
     return status;
 }
 

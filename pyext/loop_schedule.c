@@ -76,7 +76,9 @@ pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg)
     if (pyrsl_ready_push(&self->ready, event) < 0) {
         Py_DECREF(handle);
         self->lost_event = true;
+        return;
     }
+    pyrsl_handle_joins(self, handle);
 }
 
 /* Takes `handle`. */
@@ -104,6 +106,7 @@ loop_push(LoopObject *self, PyObject *handle)
         PyErr_NoMemory();
         return -1;
     }
+    pyrsl_handle_joins(self, handle);
     return 0;
 }
 
@@ -163,7 +166,7 @@ pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
     pyrsl_callback call = {callback, &PyTuple_GET_ITEM(args, 0),
                            PyTuple_GET_SIZE(args), context};
     PyObject *handle =
-        pyrsl_handle_new_queued(self, self->st->HandleType, &call);
+        pyrsl_handle_new_pending(self, self->st->HandleType, &call);
     return handle == NULL ? -1 : pyrsl_loop_queue(self, handle);
 }
 
@@ -226,7 +229,7 @@ loop_make_call(LoopObject *self, const pyrsl_params *params,
                              : self->st->ThreadSafeHandleType;
     pyrsl_callback callback = {call.args[0], call.args + 1, call.nargs - 1,
                                call.context};
-    return pyrsl_handle_new_queued(self, type, &callback);
+    return pyrsl_handle_new_pending(self, type, &callback);
 }
 
 PyDoc_STRVAR(loop_call_soon_doc,
@@ -285,7 +288,7 @@ loop_make_timer(LoopObject *self, PyObject *when, const pyrsl_call *call)
     }
     pyrsl_callback callback = {call->args[1], call->args + 2, call->nargs - 2,
                                call->context};
-    TimerHandleObject *timer = (TimerHandleObject *)pyrsl_handle_new(
+    TimerHandleObject *timer = (TimerHandleObject *)pyrsl_handle_new_pending(
         self, self->st->TimerHandleType, &callback);
     if (timer == NULL) {
         Py_DECREF(when);
@@ -297,6 +300,7 @@ loop_make_timer(LoopObject *self, PyObject *when, const pyrsl_call *call)
     status = pyrsl_timers_add(&self->timers, timer, seconds);
     if (status == 0) {
         Py_XSETREF(timer->scheduled, Py_NewRef(Py_True));
+        pyrsl_handle_joins(self, (PyObject *)timer);
     }
     Py_END_CRITICAL_SECTION();
     if (status < 0) {

@@ -56,10 +56,17 @@ pyrsl_ready_take(pyrsl_ready *ready)
     return event;
 }
 
+/* The one that is run after `place` others. */
+static inline rsl_event *
+pyrsl_ready_at(const pyrsl_ready *ready, size_t place)
+{
+    return &ready->ring[(ready->head + place) & ready->mask];
+}
+
 static inline rsl_event *
 pyrsl_ready_newest(const pyrsl_ready *ready)
 {
-    return &ready->ring[(ready->head + ready->count - 1) & ready->mask];
+    return pyrsl_ready_at(ready, ready->count - 1);
 }
 
 static inline bool

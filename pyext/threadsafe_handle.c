@@ -194,7 +194,7 @@ pyrsl_threadsafe_handle_type(PyObject *module, module_state *st)
 static void
 threadsafe_discard(rsl_msg *msg)
 {
-    Py_DECREF(pyrsl_threadsafe_handle_of(msg));
+    pyrsl_handle_leaves(pyrsl_threadsafe_handle_of(msg));
 }
 
 void

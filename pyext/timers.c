@@ -207,7 +207,7 @@ pyrsl_timers_cancelled(pyrsl_timers *timers, struct TimerHandleObject *handle)
     if (timers->fresh_count > 0 && timers->fresh[last].handle == handle) {
         timers->fresh_count--;
         Py_XSETREF(handle->scheduled, Py_NewRef(Py_False));
-        Py_DECREF(handle);
+        pyrsl_handle_leaves((PyObject *)handle);
     } else {
         timers->cancelled++;
     }
@@ -220,7 +220,7 @@ timers_drop(pyrsl_timer *dropped, size_t count)
     for (size_t i = 0; i < count; i++) {
         TimerHandleObject *handle = dropped[i].handle;
         Py_XSETREF(handle->scheduled, Py_NewRef(Py_False));
-        Py_DECREF(handle);
+        pyrsl_handle_leaves((PyObject *)handle);
     }
 }
 
@@ -338,7 +338,7 @@ pyrsl_timers_settle(pyrsl_timers *timers, double limit)
     const pyrsl_timer *first;
     while ((first = timers_first(timers)) != NULL
            && timer_is_cancelled(first)) {
-        Py_DECREF(timers_take_first(timers));
+        pyrsl_handle_leaves((PyObject *)timers_take_first(timers));
     }
 }
 
@@ -364,7 +364,8 @@ void
 pyrsl_timers_clear(pyrsl_timers *timers)
 {
     pyrsl_timers old = *timers;
-    *timers = (pyrsl_timers){.next_seq = old.next_seq};
+    *timers = (pyrsl_timers){.next_seq = old.next_seq,
+                             .session_seq = old.session_seq};
     timers_drop(old.heap, old.heap_count);
     timers_drop(old.fresh, old.fresh_count);
     timers_drop(old.due, old.due_count);
@@ -373,17 +374,47 @@ pyrsl_timers_clear(pyrsl_timers *timers)
     free(old.due_store);
 }
 
+static int
+timers_visit(const pyrsl_timer *some, size_t count, visitproc visit, void *arg)
+{
+    int status = 0;
+    for (size_t i = 0; status == 0 && i < count; i++) {
+        status = pyrsl_handle_traverse_pending((PyObject *)some[i].handle,
+                                               visit, arg);
+    }
+    return status;
+}
+
 int
 pyrsl_timers_traverse(pyrsl_timers *timers, visitproc visit, void *arg)
 {
-    for (size_t i = 0; i < timers->heap_count; i++) {
-        Py_VISIT(timers->heap[i].handle);
+    int status = timers_visit(timers->heap, timers->heap_count, visit, arg);
+    if (status == 0) {
+        status = timers_visit(timers->fresh, timers->fresh_count, visit, arg);
     }
-    for (size_t i = 0; i < timers->fresh_count; i++) {
-        Py_VISIT(timers->fresh[i].handle);
+    return status != 0
+               ? status
+               : timers_visit(timers->due, timers->due_count, visit, arg);
+}
+
+static void
+timers_join(const pyrsl_timers *timers, const pyrsl_timer *some, size_t count,
+            LoopObject *loop)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (some[i].seq >= timers->session_seq) {
+            pyrsl_handle_joins(loop, (PyObject *)some[i].handle);
+        }
     }
-    for (size_t i = 0; i < timers->due_count; i++) {
-        Py_VISIT(timers->due[i].handle);
+}
+
+void
+pyrsl_timers_end_session(pyrsl_timers *timers, LoopObject *loop)
+{
+    if (timers->next_seq != timers->session_seq) {
+        timers_join(timers, timers->heap, timers->heap_count, loop);
+        timers_join(timers, timers->fresh, timers->fresh_count, loop);
+        timers_join(timers, timers->due, timers->due_count, loop);
+        timers->session_seq = timers->next_seq;
     }
-    return 0;
 }

@@ -16,6 +16,7 @@
 
 #include "pycompat.h"
 
+struct LoopObject;
 struct TimerHandleObject;
 
 typedef struct pyrsl_timer {
@@ -33,6 +34,7 @@ typedef struct pyrsl_timers {
     size_t due_count;
     size_t cancelled; /* entries, about */
     uint64_t next_seq;
+    uint64_t session_seq; /* those before were here when the last run ended */
 } pyrsl_timers;
 
 /* Cancelled ones that are still here included. */
@@ -65,5 +67,8 @@ pyrsl_timers_take_due(pyrsl_timers *timers, double limit);
 
 void pyrsl_timers_clear(pyrsl_timers *timers);
 int pyrsl_timers_traverse(pyrsl_timers *timers, visitproc visit, void *arg);
+
+/* pyrsl_handles_end_session() for the timers of `loop`. */
+void pyrsl_timers_end_session(pyrsl_timers *timers, struct LoopObject *loop);
 
 #endif
