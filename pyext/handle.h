@@ -43,7 +43,7 @@ typedef struct PlainHandleObject {
     handle_tail tail;
 } PlainHandleObject;
 
-/* Of call_soon_threadsafe(): it is its own message to the loop. */
+/* Of call_soon_threadsafe(); without a GIL its own message to the loop. */
 typedef struct ThreadSafeHandleObject {
     HandleObject handle;
 #if PY_VERSION_HEX >= 0x030E0000
@@ -52,7 +52,9 @@ typedef struct ThreadSafeHandleObject {
      * critical section, in which cancel() reads it: one of both is first. */
     atomic_ulong running;
 #endif
+#ifdef Py_GIL_DISABLED
     rsl_msg msg; /* has a reference to the handle from push to take */
+#endif
     handle_tail tail;
 } ThreadSafeHandleObject;
 
@@ -80,13 +82,16 @@ PyObject *pyrsl_handle_new(LoopObject *loop, PyTypeObject *type,
                            const pyrsl_callback *callback);
 
 /* The same for a Handle that is about to pend in the loop, not yet tracked by
- * the garbage collector: handle_gc.c, which has the next six too. */
+ * the garbage collector: handle_gc.c, which has the next seven too. */
 PyObject *pyrsl_handle_new_pending(LoopObject *loop, PyTypeObject *type,
                                    const pyrsl_callback *callback);
 
 /* The loop has given a reference to `handle`, which may be not ours, a place in
  * its queue or among its timers. */
 void pyrsl_handle_joins(LoopObject *loop, PyObject *handle);
+
+/* A Handle of ours is, or may be, in more than one place: track it. */
+void pyrsl_handle_show(PyObject *handle);
 
 /* Takes such a reference, which is in its place no more, to a Handle of ours;
  * and to any out of the queue. */
@@ -190,6 +195,7 @@ int pyrsl_handle_run_plain(LoopObject *loop, PyObject *handle);
 extern PyMethodDef pyrsl_handle_methods[];
 
 /* threadsafe_handle.c */
+#ifdef Py_GIL_DISABLED
 static inline PyObject *
 pyrsl_threadsafe_handle_of(rsl_msg *msg)
 {
@@ -202,6 +208,7 @@ pyrsl_threadsafe_handle_message(PyObject *handle)
 {
     return &((ThreadSafeHandleObject *)handle)->msg;
 }
+#endif
 
 int pyrsl_threadsafe_handle_type(PyObject *module, module_state *st);
 void pyrsl_threadsafe_handle_init(ThreadSafeHandleObject *self);

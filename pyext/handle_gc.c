@@ -20,7 +20,6 @@
  * - A loop that does not run may itself be garbage, in a cycle through a Handle
  *   and whoever has it. So the end of a run tracks what still pends, and what
  *   is made before the next is tracked when it joins the queue or the timers.
- *   What others post meanwhile joins when the mailbox is drained.
  * - A Handle is visited once for each time that the loop has it; an untracked
  *   one has only one place there, as _add_callback() tracks what it is given.
  * The GIL is held from the look at `in_session` until the Handle has its place.
@@ -30,6 +29,14 @@
  * threads, so an untracked object saves little; and a stranger could make a
  * Handle just while the run ends. */
 #include "handle.h"
+
+void
+pyrsl_handle_show(PyObject *handle)
+{
+    if (!pyrsl_handle_tail((HandleObject *)handle)->tracked) {
+        pyrsl_handle_track(handle);
+    }
+}
 
 #ifdef Py_GIL_DISABLED
 
@@ -53,19 +60,11 @@ pyrsl_handle_traverse_pending(PyObject *handle, visitproc visit, void *arg)
 
 #else
 
-static void
-handle_track(PyObject *handle)
-{
-    if (!pyrsl_handle_tail((HandleObject *)handle)->tracked) {
-        pyrsl_handle_track(handle);
-    }
-}
-
 void
 pyrsl_handle_joins(LoopObject *loop, PyObject *handle)
 {
     if (!loop->in_session && pyrsl_handle_is_ours(loop->st, handle)) {
-        handle_track(handle);
+        pyrsl_handle_show(handle);
     }
 }
 
@@ -73,7 +72,7 @@ void
 pyrsl_handle_leaves(PyObject *handle)
 {
     if (Py_REFCNT(handle) > 1) {
-        handle_track(handle);
+        pyrsl_handle_show(handle);
     }
     Py_DECREF(handle);
 }

@@ -82,6 +82,7 @@ typedef struct LoopObject {
     atomic_bool stopping;      /* [A] */
     atomic_uint posters;       /* [A] workers that post outcomes right now */
     bool debug;                /* [L] */
+    bool pauses;               /* under the GIL; nobody has woken us yet */
     bool in_session;           /* under the GIL; a run has a reference to us */
     bool lost_event;           /* [L] the ready queue could not grow */
     atomic_bool foreign_clock; /* [A] time() is not ours: a test moves it */
@@ -94,8 +95,8 @@ typedef struct LoopObject {
 
 extern PyType_Spec pyrsl_loop_spec;
 
-/* Messages of other threads: a Handle, a job's outcome (work.h), and of native
- * code (native.h) calls, and what ends a wait. */
+/* Messages of other threads: a Handle (without a GIL), a job's outcome
+ * (work.h), and of native code (native.h) calls, and what ends a wait. */
 #define PYRSL_MSG_CALL   1
 #define PYRSL_MSG_WORK   2
 #define PYRSL_MSG_NATIVE 3
@@ -146,7 +147,7 @@ pyrsl_loop_note_turn(LoopObject *self, size_t count)
     }
 }
 
-/* loop_schedule.c */
+/* loop_schedule.c, loop_queue.c */
 /* Append callback(*args) to the ready queue in a copy of the current context
  * (or `context`, borrowed, if not NULL); -1 with an exception. */
 int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
@@ -154,8 +155,12 @@ int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
 /* Append `entry`, which is taken: a Handle, or a StreamTransport that is to
  * begin (stream_open.c). -1 with MemoryError. */
 int pyrsl_loop_queue(LoopObject *self, PyObject *entry);
+/* The same from any thread, for a Handle: wakes the loop. */
+int pyrsl_loop_queue_threadsafe(LoopObject *self, PyObject *handle);
+#ifdef Py_GIL_DISABLED
 /* Takes a PYRSL_MSG_CALL message: its Handle joins the ready queue. */
 void pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg);
+#endif
 extern PyMethodDef pyrsl_loop_schedule_methods[];
 
 /* loop_clock.c */

@@ -247,6 +247,7 @@ loop_run_ready(LoopObject *self)
     size_t count = self->ready.count;
     pyrsl_loop_note_turn(self, count);
     while (count-- > 0 && self->ready.count > 0) {
+        pyrsl_ready_prefetch(&self->ready);
         if (loop_run_event(self, pyrsl_ready_take(&self->ready)) < 0
             || loop_run_between(self) < 0) {
             return -1;

@@ -1,163 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdlib.h>
-
 #include "args.h"
 #include "errors.h"
 #include "handle.h"
 #include "loop.h"
-
-/* --- The ready queue, and the mailbox in front of it --- */
-
-#ifdef Py_GIL_DISABLED
-/* For a Handle that call_soon_threadsafe() did not make: a stranger's
- * call_soon(), or asyncio's own. */
-typedef struct call_msg {
-    rsl_msg msg;
-    PyObject *handle;
-} call_msg;
-
-/* rsl_msg.discard: the mailbox is drained for good. */
-static void
-call_discard(rsl_msg *msg)
-{
-    call_msg *call = (call_msg *)(void *)msg;
-    Py_DECREF(call->handle);
-    free(call);
-}
-
-static PyObject *
-call_handle(rsl_msg *msg)
-{
-    if (msg->discard != call_discard) {
-        return pyrsl_threadsafe_handle_of(msg);
-    }
-    call_msg *call = (call_msg *)(void *)msg;
-    PyObject *handle = call->handle;
-    free(call);
-    return handle;
-}
-
-static rsl_msg *
-call_message(LoopObject *self, PyObject *handle)
-{
-    if (Py_IS_TYPE(handle, self->st->ThreadSafeHandleType)) {
-        return pyrsl_threadsafe_handle_message(handle);
-    }
-    call_msg *call = malloc(sizeof(*call));
-    if (call == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    call->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
-    call->msg.event.u.ptr = &call->msg;
-    call->msg.discard = call_discard;
-    call->handle = handle;
-    return &call->msg;
-}
-#else
-static PyObject *
-call_handle(rsl_msg *msg)
-{
-    return pyrsl_threadsafe_handle_of(msg);
-}
-
-static rsl_msg *
-call_message(LoopObject *Py_UNUSED(self), PyObject *handle)
-{
-    return pyrsl_threadsafe_handle_message(handle);
-}
-#endif
-
-void
-pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg)
-{
-    PyObject *handle = call_handle(msg);
-    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
-    if (pyrsl_ready_push(&self->ready, event) < 0) {
-        Py_DECREF(handle);
-        self->lost_event = true;
-        return;
-    }
-    pyrsl_handle_joins(self, handle);
-}
-
-/* Takes `handle`. */
-static int
-loop_post(LoopObject *self, PyObject *handle)
-{
-    rsl_msg *msg = call_message(self, handle);
-    if (msg == NULL) {
-        Py_DECREF(handle);
-        return -1;
-    }
-    rsl_runtime_post(self->rt, msg);
-    return 0;
-}
-
-/* Takes `handle`. The queue belongs to the thread that runs the loop. While
- * nobody does, the GIL or else the loop's critical section guards it; loop.c
- * takes that section too when a run begins or ends. */
-static int
-loop_push(LoopObject *self, PyObject *handle)
-{
-    rsl_event event = {.tag = rsl_tag(RSL_EV_CALL, 0), .u.ptr = handle};
-    if (pyrsl_ready_push(&self->ready, event) < 0) {
-        Py_DECREF(handle);
-        PyErr_NoMemory();
-        return -1;
-    }
-    pyrsl_handle_joins(self, handle);
-    return 0;
-}
-
-/* May the calling thread, which does not run the loop, append to the queue?
- * Without a GIL only behind an empty mailbox: another run may just have begun
- * or ended, and a thread's calls stay in order. */
-static bool
-loop_queue_is_free(LoopObject *self)
-{
-    if (atomic_load(&self->thread_id) != 0) {
-        return false;
-    }
-#ifdef Py_GIL_DISABLED
-    return self->rt == NULL || rsl_runtime_mailbox_is_empty(self->rt);
-#else
-    return true;
-#endif
-}
-
-/* Takes `handle`: to the ready queue from the loop's own thread, or while
- * nobody runs the loop, which is asyncio's order; else through the mailbox. No
- * critical section may begin within this one: it would open it for a moment,
- * and a run could begin that never hears of `handle`. */
-static int
-loop_push_or_post(LoopObject *self, PyObject *handle)
-{
-    if (atomic_load(&self->thread_id) == PyThread_get_thread_ident()) {
-        return loop_push(self, handle);
-    }
-    bool direct;
-    int status = 0;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    direct = loop_queue_is_free(self);
-    if (direct) {
-        status = loop_push(self, handle);
-    }
-    Py_END_CRITICAL_SECTION();
-    return direct ? status : loop_post(self, handle);
-}
-
-/* Takes `handle`. For callers that ought to be on the loop's thread: without a
- * GIL a stranger's mistake must not break the queue. */
-int
-pyrsl_loop_queue(LoopObject *self, PyObject *handle)
-{
-#ifdef Py_GIL_DISABLED
-    return loop_push_or_post(self, handle);
-#else
-    return loop_push(self, handle);
-#endif
-}
 
 int
 pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
@@ -268,7 +113,7 @@ loop_call_soon_threadsafe(LoopObject *self, PyObject *const *args,
     if (handle == NULL) {
         return NULL;
     }
-    if (loop_push_or_post(self, Py_NewRef(handle)) < 0) {
+    if (pyrsl_loop_queue_threadsafe(self, Py_NewRef(handle)) < 0) {
         Py_DECREF(handle);
         return NULL;
     }
@@ -382,6 +227,9 @@ loop_add_callback(LoopObject *self, PyObject *handle)
         PyErr_Format(PyExc_TypeError, "a Handle is required, not %.200s",
                      Py_TYPE(handle)->tp_name);
         return NULL;
+    }
+    if (pyrsl_handle_is_ours(self->st, handle)) {
+        pyrsl_handle_show(handle);
     }
     int cancelled = pyrsl_handle_is_cancelled(self->st, handle);
     if (cancelled < 0

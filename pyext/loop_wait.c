@@ -87,12 +87,15 @@ loop_pause(LoopObject *self, loop_wait_fn wait, int64_t timeout_ns,
            rsl_err *err)
 {
     rsl_status status;
+    self->pauses = true;
     if (self->watchdog != NULL || rsl_prof_is_on()) {
-        return loop_pause_observed(self, wait, timeout_ns, err);
+        status = loop_pause_observed(self, wait, timeout_ns, err);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        status = wait(self->rt, timeout_ns, err);
+        Py_END_ALLOW_THREADS
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = wait(self->rt, timeout_ns, err);
-    Py_END_ALLOW_THREADS
+    self->pauses = false;
     return status;
 }
 

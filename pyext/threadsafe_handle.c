@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* threadsafe_handle.c - what call_soon_threadsafe() returns.
  *
- * It carries the message by which it reaches the loop. From 3.14 on it is an
- * asyncio._ThreadSafeHandle, which promises that cancel() and cancelled(),
- * called by another thread while the callback runs, wait until it has ended.
+ * Without a GIL it carries the message by which it reaches the loop. From 3.14
+ * on it is an asyncio._ThreadSafeHandle, which promises that cancel() and
+ * cancelled(), called by another thread while the callback runs, wait until it
+ * has ended.
  * asyncio takes a lock for each run; here a run marks itself, and only who
  * finds the mark waits. */
 #include "handle.h"
@@ -190,12 +191,14 @@ pyrsl_threadsafe_handle_type(PyObject *module, module_state *st)
     return st->ThreadSafeHandleType == NULL ? -1 : 0;
 }
 
+#ifdef Py_GIL_DISABLED
 /* rsl_msg.discard: the mailbox is drained for good, the GIL is held. */
 static void
 threadsafe_discard(rsl_msg *msg)
 {
-    pyrsl_handle_leaves(pyrsl_threadsafe_handle_of(msg));
+    Py_DECREF(pyrsl_threadsafe_handle_of(msg));
 }
+#endif
 
 void
 pyrsl_threadsafe_handle_init(ThreadSafeHandleObject *self)
@@ -204,7 +207,10 @@ pyrsl_threadsafe_handle_init(ThreadSafeHandleObject *self)
     self->lock = NULL;
     atomic_init(&self->running, 0);
 #endif
+#ifdef Py_GIL_DISABLED
     self->msg.event.tag = rsl_tag(RSL_EV_MESSAGE, PYRSL_MSG_CALL);
     self->msg.event.u.ptr = &self->msg;
     self->msg.discard = threadsafe_discard;
+#endif
+    (void)self;
 }

@@ -14,6 +14,7 @@ enum {
     TIMERS_SORTED_MIN = 32,    /* so many new ones are worth a sort */
     TIMERS_CANCELLED_MIN = 64, /* and so many, if half of all, a purge */
     TIMERS_FRESH_KEPT = 4096,
+    TIMERS_AHEAD = 8, /* are prefetched */
 };
 
 static bool
@@ -313,6 +314,10 @@ timers_take_first(pyrsl_timers *timers)
         timers_count_out(timers);
     }
     if (timers->due_count > 0 && first == timers->due) {
+        __builtin_prefetch(
+            &timers->due[TIMERS_AHEAD < timers->due_count ? TIMERS_AHEAD : 0]
+                 .handle->handle.cancelled,
+            1);
         timers->due++;
         if (--timers->due_count == 0) {
             free(timers->due_store);

@@ -114,8 +114,13 @@ def test_handle_added_twice_is_collected_with_its_loop(flavour):
         owner.loop = loop
 
         def add():
-            owner.handle = loop.call_soon(owner.method)
-            loop._add_callback(owner.handle) if flavour.ours else None
+            method = owner.method
+            owner.handle = loop.call_soon(method)
+            if flavour.ours:
+                loop._add_callback(owner.handle)
+            # Visited twice, it would seem to have fewer references than it has.
+            seen = sum(thing is method for thing in gc.get_referents(loop))
+            assert seen <= 1
             collect()
 
         loop.call_soon(loop.stop)

@@ -74,6 +74,27 @@ def test_ten_producers_each_keep_their_order_and_lose_nothing(loop):
     assert seen == [list(range(2000))] * 10
 
 
+def test_calls_around_the_ends_of_short_runs_are_heard_in_order(loop):
+    seen = [[], []]
+
+    def produce(mine):
+        for number in range(2000):
+            loop.call_soon_threadsafe(mine.append, number)
+            if number % 50 == 0:
+                time.sleep(0)
+
+    threads = [threading.Thread(target=produce, args=(mine,)) for mine in seen]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads) or any(
+            len(mine) < 2000 for mine in seen):
+        loop.call_later(0.0005, loop.stop)     # it sleeps, or is busy
+        loop.run_forever()
+    for thread in threads:
+        thread.join()
+    assert seen == [list(range(2000))] * 2
+
+
 def test_ping_pong_between_two_loops_never_stalls(loop_factory):
     """Each message must wake the other side: a lost wake-up hangs here."""
     here, there = loop_factory(), loop_factory()
