@@ -133,7 +133,8 @@ async def test_call_soon(flavour, loop, probe, alone):
     await asyncio.to_thread(elsewhere)
     probe.locals_unref(locals_, alone)           # the call has its own
     await until(lambda: len(order) == 3)
-    assert order == ["before", "native", "after"]
+    # With a GIL what Python posts takes a shorter way, and may overtake.
+    assert order[0] == "before" and sorted(order) == ["after", "before", "native"]
 
 
 async def test_call_that_raises(flavour, loop, probe):
