@@ -2,8 +2,8 @@
 /* prof.c - the rings, and how a profile begins and ends.
  *
  * Only its thread writes to a ring. A ring is never given back while its thread
- * lives, so that a record which was begun before the end of the profile may be
- * written after it: into the ring's oldest place, which nobody reads then. */
+ * lives, so that records which were begun before the end of the profile may be
+ * written after it: into the ring's oldest places, which ring_copy() leaves. */
 #include <rsl/prof.h>
 
 #include <pthread.h>
@@ -183,6 +183,8 @@ rsl_prof_add(const rsl_prof_record *record)
         }
     }
     count = atomic_load_explicit(&ring->count, memory_order_relaxed);
+    /* Pairs with ring_copy_settle(): who sees the record sees this count. */
+    atomic_thread_fence(memory_order_release);
     ring->records[count & (ring->capacity - 1)] = *record;
     /* Pairs with ring_copy(): who sees the count sees the record. */
     atomic_store_explicit(&ring->count, count + 1, memory_order_release);
@@ -208,11 +210,34 @@ rsl_prof_start(size_t records)
 
 /* The oldest record of a full ring is left: one that was begun before the end
  * may be on its way to that place. */
+static uint64_t
+ring_begin(const prof_ring *ring, uint64_t end)
+{
+    return end >= ring->capacity ? end - ring->capacity + 1 : 0;
+}
+
+/* Several may be: a writer's processor can have taken a few records into its
+ * store buffer before it saw the end. What they may have overwritten while it
+ * was copied goes. */
+static void
+ring_copy_settle(prof_ring *ring, rsl_prof_thread *copy)
+{
+    atomic_thread_fence(memory_order_acquire); /* the copy comes before */
+    uint64_t begin = ring_begin(
+        ring, atomic_load_explicit(&ring->count, memory_order_relaxed));
+    size_t gone = begin > copy->lost ? (size_t)(begin - copy->lost) : 0;
+    gone = gone < copy->count ? gone : copy->count;
+    copy->lost += gone;
+    copy->count -= gone;
+    memmove(copy->records, copy->records + gone,
+            copy->count * sizeof *copy->records);
+}
+
 static rsl_prof_thread *
 ring_copy(prof_ring *ring)
 {
     uint64_t end = atomic_load_explicit(&ring->count, memory_order_acquire);
-    uint64_t begin = end >= ring->capacity ? end - ring->capacity + 1 : 0;
+    uint64_t begin = ring_begin(ring, end);
     size_t count = (size_t)(end - begin);
     rsl_prof_thread *copy =
         malloc(sizeof *copy + count * sizeof *copy->records);
@@ -227,6 +252,7 @@ ring_copy(prof_ring *ring)
     for (size_t i = 0; i < count; i++) {
         copy->records[i] = ring->records[(begin + i) & (ring->capacity - 1)];
     }
+    ring_copy_settle(ring, copy);
     return copy;
 }
 
