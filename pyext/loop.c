@@ -24,14 +24,10 @@ enum { SPIN_US_DEFAULT = 30, SPIN_US_MAX = 10000 };
 static void
 loop_sink_message(LoopObject *self, rsl_event event)
 {
-#ifdef Py_GIL_DISABLED
     if (rsl_tag_id(event.tag) == PYRSL_MSG_CALL) {
         pyrsl_loop_take_call(self, event.u.ptr);
-        return;
-    }
-#endif
-    if (rsl_tag_id(event.tag) == PYRSL_MSG_WORK
-        || rsl_tag_id(event.tag) == PYRSL_MSG_SETTLE) {
+    } else if (rsl_tag_id(event.tag) == PYRSL_MSG_WORK
+               || rsl_tag_id(event.tag) == PYRSL_MSG_SETTLE) {
         pyrsl_waits_push_work(&self->waits, event.u.ptr);
     } else if (pyrsl_ready_push(&self->ready, event) < 0) {
         rsl_msg *msg = event.u.ptr;

@@ -95,8 +95,8 @@ typedef struct LoopObject {
 
 extern PyType_Spec pyrsl_loop_spec;
 
-/* Messages of other threads: a Handle (without a GIL), a job's outcome
- * (work.h), and of native code (native.h) calls, and what ends a wait. */
+/* Messages of other threads: a Handle (loop_queue.c), a job's outcome (work.h),
+ * and of native code (native.h) calls, and what ends a wait. */
 #define PYRSL_MSG_CALL   1
 #define PYRSL_MSG_WORK   2
 #define PYRSL_MSG_NATIVE 3
@@ -157,10 +157,8 @@ int pyrsl_loop_call_soon(LoopObject *self, PyObject *callback, PyObject *args,
 int pyrsl_loop_queue(LoopObject *self, PyObject *entry);
 /* The same from any thread, for a Handle: wakes the loop. */
 int pyrsl_loop_queue_threadsafe(LoopObject *self, PyObject *handle);
-#ifdef Py_GIL_DISABLED
 /* Takes a PYRSL_MSG_CALL message: its Handle joins the ready queue. */
 void pyrsl_loop_take_call(LoopObject *self, rsl_msg *msg);
-#endif
 extern PyMethodDef pyrsl_loop_schedule_methods[];
 
 /* loop_clock.c */

@@ -2,8 +2,9 @@
 /* loop_queue.c - how Handles get into the ready queue, from any thread.
  *
  * A GIL guards the queue: the loop's thread touches it only with the GIL, and
- * so may any other. Without a GIL the queue belongs to the thread that runs the
- * loop, and others post to the mailbox in front of it. While nobody runs the
+ * so may any other, unless the mailbox in front of it has something: order is
+ * kept. Without a GIL the queue belongs to the thread that runs the
+ * loop, and others post to the mailbox. While nobody runs the
  * loop, its critical section guards the queue; loop_attributes.c takes that
  * section too when a run begins or ends. */
 #include <stdlib.h>
@@ -25,37 +26,9 @@ loop_push(LoopObject *self, PyObject *handle)
     return 0;
 }
 
-#ifndef Py_GIL_DISABLED
+/* --- By the mailbox --- */
 
-/* Who appends first while the loop waits without the GIL wakes it, and nobody
- * else until it has the GIL again: a wake holds until the loop has looked
- * around (rsl_runtime_wake()), also if it is only about to sleep. */
-int
-pyrsl_loop_queue_threadsafe(LoopObject *self, PyObject *handle)
-{
-    if (loop_push(self, handle) < 0) {
-        return -1;
-    }
-    if (pyrsl_loop_is_foreign(self)) {
-        rsl_stat_add(self->stats, RSL_STAT_HANDOVERS, 1);
-    }
-    if (self->pauses) {
-        self->pauses = false;
-        rsl_runtime_wake(self->rt);
-    }
-    return 0;
-}
-
-int
-pyrsl_loop_queue(LoopObject *self, PyObject *handle)
-{
-    return loop_push(self, handle);
-}
-
-#else
-
-/* For a Handle that call_soon_threadsafe() did not make: a stranger's
- * call_soon(), or asyncio's own. */
+/* For a Handle that is no message itself. */
 typedef struct call_msg {
     rsl_msg msg;
     PyObject *handle;
@@ -73,9 +46,11 @@ call_discard(rsl_msg *msg)
 static PyObject *
 call_handle(rsl_msg *msg)
 {
+#ifdef Py_GIL_DISABLED
     if (msg->discard != call_discard) {
         return pyrsl_threadsafe_handle_of(msg);
     }
+#endif
     call_msg *call = (call_msg *)(void *)msg;
     PyObject *handle = call->handle;
     free(call);
@@ -85,8 +60,13 @@ call_handle(rsl_msg *msg)
 static rsl_msg *
 call_message(LoopObject *self, PyObject *handle)
 {
+#ifdef Py_GIL_DISABLED
     if (Py_IS_TYPE(handle, self->st->ThreadSafeHandleType)) {
         return pyrsl_threadsafe_handle_message(handle);
+    }
+#endif
+    if (pyrsl_handle_is_ours(self->st, handle)) {
+        pyrsl_handle_show(handle); /* the loop does not visit its mailbox */
     }
     call_msg *call = malloc(sizeof(*call));
     if (call == NULL) {
@@ -123,6 +103,47 @@ loop_post(LoopObject *self, PyObject *handle)
     rsl_runtime_post(self->rt, msg);
     return 0;
 }
+
+/* --- From any thread --- */
+
+#ifndef Py_GIL_DISABLED
+
+/* Who appends first while the loop waits without the GIL wakes it, and nobody
+ * else until it has the GIL again: a wake holds until the loop has looked
+ * around (rsl_runtime_wake()), also if it is only about to sleep. */
+static int
+loop_push_and_wake(LoopObject *self, PyObject *handle)
+{
+    if (loop_push(self, handle) < 0) {
+        return -1;
+    }
+    rsl_stat_add(self->stats, RSL_STAT_HANDOVERS, 1);
+    if (self->pauses) {
+        self->pauses = false;
+        rsl_runtime_wake(self->rt);
+    }
+    return 0;
+}
+
+/* What native threads have posted before runs before. */
+int
+pyrsl_loop_queue_threadsafe(LoopObject *self, PyObject *handle)
+{
+    if (!pyrsl_loop_is_foreign(self)) {
+        return loop_push(self, handle);
+    }
+    return self->rt == NULL || rsl_runtime_mailbox_is_empty(self->rt)
+               ? loop_push_and_wake(self, handle)
+               : loop_post(self, handle);
+}
+
+int
+pyrsl_loop_queue(LoopObject *self, PyObject *handle)
+{
+    return loop_push(self, handle);
+}
+
+#else
 
 /* May the calling thread, which does not run the loop, append to the queue?
  * Only behind an empty mailbox: another run may just have begun or ended, and

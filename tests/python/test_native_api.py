@@ -133,8 +133,7 @@ async def test_call_soon(flavour, loop, probe, alone):
     await asyncio.to_thread(elsewhere)
     probe.locals_unref(locals_, alone)           # the call has its own
     await until(lambda: len(order) == 3)
-    # With a GIL what Python posts takes a shorter way, and may overtake.
-    assert order[0] == "before" and sorted(order) == ["after", "before", "native"]
+    assert order == ["before", "native", "after"]
 
 
 async def test_call_that_raises(flavour, loop, probe):

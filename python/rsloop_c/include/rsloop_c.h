@@ -405,9 +405,8 @@ rsloop_await_release(rsloop_await *handle)
 
 /* --- The loop's thread --- */
 
-/* [A] Call ops->run(data) on it, in the order of these calls and after those of
- * loop.call_soon_threadsafe() that came before; later ones may overtake it. On
- * RSLOOP_OK `data` is taken: run() or drop() follows. Else RSLOOP_CLOSED,
+/* [A] Call ops->run(data) on it, in the order of loop.call_soon_threadsafe().
+ * On RSLOOP_OK `data` is taken: run() or drop() follows. Else RSLOOP_CLOSED,
  * RSLOOP_FORKED or RSLOOP_NOMEM. */
 static inline rsloop_status
 rsloop_call_soon(rsloop_locals *locals, const rsloop_call_ops *ops, void *data)
