@@ -197,8 +197,9 @@ def test_page_with_setuptools(folder):
     pytest.importorskip("setuptools")
     (folder / "setup.py").write_text(block("# setup.py"))
     # As pip does it, which would want to install the result.
-    shell("python setup.py -q build_ext --inplace 2>&1", folder,
-          CC=str(folder / "tools" / "cc"))
+    compiler, flags = native.compiler(), " ".join(native.sanitizers())
+    shell("python setup.py -q build_ext --inplace 2>&1", folder, CC=compiler,
+          CFLAGS=flags, LDSHARED=f"{compiler} -shared {flags}")
     assert shell("python try.py", folder) == "42\n"
 
 
