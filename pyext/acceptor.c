@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "acceptor.h"
 
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -191,6 +192,20 @@ pyrsl_acceptors_update(LoopObject *loop)
         acceptor = status > 0 ? loop->acceptors : acceptor->next;
     }
     return 0;
+}
+
+bool
+pyrsl_acceptors_are_called(const LoopObject *loop)
+{
+    for (const pyrsl_acceptor *acceptor = loop->acceptors; acceptor != NULL;
+         acceptor = acceptor->next) {
+        struct pollfd queue = {.fd = acceptor->fd, .events = POLLIN};
+        if (acceptor->waits && acceptor->sslcontext != Py_None
+            && poll(&queue, 1, 0) > 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int

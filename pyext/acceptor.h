@@ -56,6 +56,9 @@ int pyrsl_acceptor_retry(LoopObject *loop, pyrsl_acceptor *acceptor);
  * that leaves the loop. */
 int pyrsl_acceptors_update(LoopObject *loop);
 
+/* Whether a client knocks at a TLS server that a limit has paused. */
+bool pyrsl_acceptors_are_called(const LoopObject *loop);
+
 /* --- accept.c --- */
 
 /* What the transport of an accepted `fd` is made from, but for its protocol. */

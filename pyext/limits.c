@@ -12,7 +12,8 @@
 /* A burst may be so much ahead of the permitted rate. */
 #define ACCEPT_BURST_NS (INT64_C(1000000000) / 10)
 
-#define HANDSHAKES_DEFAULT 256
+#define HANDSHAKES_DEFAULT  256
+#define TLS_SILENCE_DEFAULT 2.0
 
 /* --- Settings --- */
 
@@ -45,6 +46,8 @@ static const limit_field limit_fields[] = {
           "RSLOOP_MAX_WRITE_BUFFER_BYTES", true, INFINITY),
     FIELD(max_pending_read_bytes, "MAX_PENDING_READ_BYTES", NULL, true,
           RSL_CONN_PENDING_MAX),
+    FIELD(tls_silence_timeout, "TLS_SILENCE_TIMEOUT", NULL, false,
+          TLS_SILENCE_DEFAULT),
 };
 
 static double *
@@ -131,10 +134,14 @@ limit_from_python(const limit_field *field, PyObject *value, double *out)
 static bool
 limit_is_loops(const limit_field *field)
 {
-    return field->offset
-               == offsetof(LimitsObject, values.max_pending_tls_handshakes)
-           || field->offset
-                  == offsetof(LimitsObject, values.max_pending_read_bytes);
+    switch (field->offset) {
+    case offsetof(LimitsObject, values.max_pending_tls_handshakes):
+    case offsetof(LimitsObject, values.max_pending_read_bytes):
+    case offsetof(LimitsObject, values.tls_silence_timeout):
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* The runtime thread goes by the loop's. */
@@ -446,6 +453,9 @@ static PyGetSetDef limits_getset[] = {
             "Bytes that the kernel has not taken."),
     SETTING(7, "max_pending_read_bytes",
             "Bytes of a connection that are read and not yet handed over."),
+    SETTING(
+        8, "tls_silence_timeout",
+        "Seconds of silence after which a handshake makes room for others."),
     {"connections", (getter)(void (*)(void))limits_connections, NULL,
      "Accepted connections that are open.", NULL},
     {"pending_tls_handshakes", (getter)(void (*)(void))limits_handshakes, NULL,

@@ -23,6 +23,7 @@ typedef struct pyrsl_limit_values {
     double write_timeout;
     double max_write_buffer_bytes;
     double max_pending_read_bytes;
+    double tls_silence_timeout; /* seconds */
 } pyrsl_limit_values;
 
 typedef struct LimitsObject {

@@ -17,9 +17,6 @@ tls_engine(const StreamTransport *self)
 
 /* --- The struct --- */
 
-static int
-tls_timer_due(LoopObject *loop, pyrsl_wheel_entry *entry, int64_t *again_ns);
-
 int
 pyrsl_stream_tls_attach(StreamTransport *self,
                         const stream_tls_request *request)
@@ -43,7 +40,7 @@ pyrsl_stream_tls_attach(StreamTransport *self,
     tls->calls_made = request->calls_made;
     tls->made = !request->calls_made;
     tls->pending = request->accepted;
-    tls->timer.entry.due = tls_timer_due;
+    tls->timer.entry.due = pyrsl_stream_tls_timer_due;
     tls->timer.stream = self;
     self->tls = tls;
     pyrsl_stream_tls_count_start(self);
@@ -92,28 +89,6 @@ pyrsl_stream_tls_has_failed(const StreamTransport *self)
            && rsl_conn_tls_has_failed(self->conn);
 }
 
-/* --- Time-outs --- */
-
-int
-pyrsl_stream_tls_start_timer(StreamTransport *self, PyObject *seconds)
-{
-    stream_tls_timer *timer = &self->tls->timer;
-    double delay = PyFloat_AsDouble(seconds);
-    if (delay == -1.0 && PyErr_Occurred()) {
-        return -1;
-    }
-    timer->when_ns = rsl_clock_now_ns() + pyrsl_wheel_ns(delay);
-    return pyrsl_wheel_add(&self->loop->wheel, &timer->entry, timer->when_ns);
-}
-
-void
-pyrsl_stream_tls_stop_timer(StreamTransport *self)
-{
-    if (self->tls != NULL && self->loop != NULL) {
-        pyrsl_wheel_remove(&self->loop->wheel, &self->tls->timer.entry);
-    }
-}
-
 int
 pyrsl_stream_tls_wake(StreamTransport *self, PyObject *exc)
 {
@@ -127,9 +102,8 @@ pyrsl_stream_tls_wake(StreamTransport *self, PyObject *exc)
     return status;
 }
 
-/* Close now and let the waiter know the exception that is set. */
-static int
-tls_fail(StreamTransport *self, const char *message)
+int
+pyrsl_stream_tls_fail(StreamTransport *self, const char *message)
 {
     if (pyrsl_exception_leaves_loop()) {
         return -1;
@@ -148,44 +122,6 @@ tls_fail(StreamTransport *self, const char *message)
         }
     }
     Py_DECREF(exc);
-    return status;
-}
-
-static int
-tls_timed_out(StreamTransport *self)
-{
-    if (self->tls->phase == STREAM_TLS_HANDSHAKE) {
-        PyErr_Format(PyExc_ConnectionAbortedError,
-                     "SSL handshake is taking longer than %S seconds: aborting "
-                     "the connection",
-                     self->tls->handshake_timeout);
-        return tls_fail(self, "Fatal error on transport");
-    }
-    PyObject *timeout = PyObject_CallFunction(PyExc_TimeoutError, "s",
-                                              "SSL shutdown timed out");
-    if (timeout == NULL) {
-        return -1;
-    }
-    int status = pyrsl_stream_force_close(self, timeout);
-    Py_DECREF(timeout);
-    return status;
-}
-
-static int
-tls_timer_due(LoopObject *loop, pyrsl_wheel_entry *entry, int64_t *again_ns)
-{
-    const stream_tls_timer *timer = (stream_tls_timer *)(void *)entry;
-    StreamTransport *self = timer->stream;
-    if (self->conn_lost != 0) {
-        return 0; /* its end is on its way */
-    }
-    if (timer->when_ns > loop->wheel.now_ns) {
-        *again_ns = timer->when_ns;
-        return 0;
-    }
-    Py_INCREF(self);
-    int status = pyrsl_stream_event_end(self, loop, tls_timed_out(self));
-    Py_DECREF(self);
     return status;
 }
 
@@ -210,8 +146,9 @@ tls_call_made(StreamTransport *self)
     Py_DECREF(context);
     Py_XDECREF(result);
     if (status < 0) {
-        return tls_fail(self, "Fatal error: protocol.connection_made() call "
-                              "failed.");
+        return pyrsl_stream_tls_fail(
+            self, "Fatal error: protocol.connection_made() call "
+                  "failed.");
     }
     return 0;
 }
@@ -247,7 +184,7 @@ tls_handshake_failed(StreamTransport *self)
     }
     self->tls->phase = STREAM_TLS_ENDED;
     PyErr_SetRaisedException(exc);
-    return tls_fail(self, "SSL handshake failed");
+    return pyrsl_stream_tls_fail(self, "SSL handshake failed");
 }
 
 /* What a step has come to. */
@@ -291,13 +228,14 @@ tls_read_failed(StreamTransport *self, int code)
         return -1;
     }
     PyErr_SetRaisedException(exc);
-    return tls_fail(self, "Fatal read error on socket transport");
+    return pyrsl_stream_tls_fail(self, "Fatal read error on socket transport");
 }
 
 static int
 tls_came_back(StreamTransport *self, rsl_tls_status answer)
 {
     rsl_status came = rsl_conn_handshake_end(self->conn, answer);
+    self->tls->heard_ns = self->loop->wheel.now_ns; /* it waited for us */
     if (self->tls->away_errno != 0) {
         return tls_read_failed(self, self->tls->away_errno);
     }
@@ -382,6 +320,9 @@ tls_step(StreamTransport *self)
         pyrsl_raise(status, &err);
         return tls_handshake_failed(self);
     }
+    if (input > 0) {
+        tls->heard_ns = self->loop->wheel.now_ns;
+    }
     if (tls->server && input == 0 && status != RSL_OK) {
         return 0; /* nothing is allocated for who says nothing */
     }
@@ -404,7 +345,7 @@ pyrsl_stream_tls_begin(StreamTransport *self)
     }
     if (pyrsl_stream_tls_start_timer(self, self->tls->handshake_timeout) < 0
         || pyrsl_stream_read_begin(self) < 0) {
-        return tls_fail(self, STREAM_TLS_FAILED);
+        return pyrsl_stream_tls_fail(self, STREAM_TLS_FAILED);
     }
     return tls_step(self);
 }

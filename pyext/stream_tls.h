@@ -35,6 +35,7 @@ typedef struct stream_tls {
     PyObject *engine; /* a TLSEngine, which the conn uses */
     PyObject *waiter; /* of the handshake, or NULL */
     stream_tls_timer timer;
+    int64_t heard_ns; /* when the peer of a handshake last said something */
     PyObject *handshake_timeout, *shutdown_timeout; /* seconds, numbers */
     PyObject *successor;                            /* when MOVED */
     stream_tls_phase phase;
@@ -79,12 +80,21 @@ pyrsl_stream_tls_takes(const StreamTransport *self)
     return self->tls != NULL && self->tls->phase != STREAM_TLS_OPEN;
 }
 
-/* --- stream_tls.c, for stream_tls_close.c --- */
+/* --- stream_tls_timer.c --- */
 
 /* The time-out of the handshake, or of the end, begins; or does not matter any
  * more. */
 int pyrsl_stream_tls_start_timer(StreamTransport *self, PyObject *seconds);
 void pyrsl_stream_tls_stop_timer(StreamTransport *self);
+
+/* The timer's pyrsl_wheel_entry.due. */
+int pyrsl_stream_tls_timer_due(LoopObject *loop, pyrsl_wheel_entry *entry,
+                               int64_t *again_ns);
+
+/* --- stream_tls.c, for stream_tls_timer.c and stream_tls_close.c --- */
+
+/* Close now and let the waiter know the exception that is set. */
+int pyrsl_stream_tls_fail(StreamTransport *self, const char *message);
 
 /* Settle the waiter, if it waits: with `exc`, or with None for NULL. */
 int pyrsl_stream_tls_wake(StreamTransport *self, PyObject *exc);

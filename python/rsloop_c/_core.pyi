@@ -220,6 +220,7 @@ class Limits:
     write_timeout: float | None
     max_write_buffer_bytes: int | None
     max_pending_read_bytes: int | None
+    tls_silence_timeout: float | None
     @property
     def connections(self) -> int: ...
     @property

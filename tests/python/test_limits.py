@@ -27,8 +27,10 @@ pytestmark = [pytest.mark.stream,
 
 COUNTS = ("max_connections", "max_pending_tls_handshakes",
           "max_write_buffer_bytes", "max_pending_read_bytes")
-PRESETS = {"max_pending_tls_handshakes": 256, "max_pending_read_bytes": 1 << 20}
-NUMBERS = ("max_accept_rate", "idle_timeout", "read_timeout", "write_timeout")
+PRESETS = {"max_pending_tls_handshakes": 256, "max_pending_read_bytes": 1 << 20,
+           "tls_silence_timeout": 2}
+NUMBERS = ("max_accept_rate", "idle_timeout", "read_timeout", "write_timeout",
+           "tls_silence_timeout")
 FIRST_ONLY = 1e-6        # connections a second: one, and the next in days
 
 
@@ -325,6 +327,7 @@ def half_open(server, count):
 @pytest.mark.tls
 async def test_unfinished_handshakes_are_capped(loop):
     loop.limits.max_pending_tls_handshakes = 8
+    loop.limits.tls_silence_timeout = None
     async with serving_with(ssl=serving()) as (secure, _), \
             serving_with() as (plain, _):
         socks = half_open(secure, 40)
@@ -346,6 +349,31 @@ async def test_unfinished_handshakes_are_capped(loop):
         client.transport.write(b"secret")
         assert await client.received(6) == b"secret"
         await end(client)
+        await until(lambda: loop.limits.pending_tls_handshakes == 0)
+
+
+@pytest.mark.tls
+async def test_silent_handshakes_make_room_for_others(loop, tls_engine):
+    if tls_engine == "python":
+        pytest.skip("asyncio's own handshakes have their time-out alone")
+    loop.limits.max_pending_tls_handshakes = 8
+    loop.limits.tls_silence_timeout = 0.1
+    async with serving_with(ssl=serving()) as (server, _):
+        socks = half_open(server, 8)
+        for sock in socks[::2]:
+            sock.send(b"\x16\x03\x01\x02")      # the beginning of a hello
+        await until(lambda: loop.limits.pending_tls_handshakes == 8)
+        await asyncio.sleep(0.5)                 # as long as nobody else comes
+        assert loop.limits.pending_tls_handshakes == 8
+        socks += half_open(server, 40)
+        for _ in range(3):
+            client = await connect(server, ssl=trusting(),
+                                   server_hostname="localhost")
+            client.transport.write(b"served")
+            assert await client.received(6) == b"served"
+            await end(client)
+        for sock in socks:
+            sock.close()
         await until(lambda: loop.limits.pending_tls_handshakes == 0)
 
 
