@@ -12,7 +12,7 @@
  *   POLL_FIRST, and task work stays deferred.
  * - Whoever enters with GETEVENTS outside of wait() sets `unreaped`: until the
  *   next collect() the completions hold older bytes than the sockets, so
- *   nobody may recv().
+ *   nobody may recv() from a conn whose multishot is armed.
  * - A conn is read in one of two ways: by multishot, or, at first and while
  *   much comes, by its owner's rsl_conn_recv() after a poll (URING_POLLS). The
  *   poll is armed only when the multishot's last completion has been collected.

@@ -293,8 +293,16 @@ uring_steal(rsl_backend *base, size_t budget, rsl_sink *sink)
                           budget, sink);
 }
 
-/* A plain recv takes data from under the armed multishot, which stays armed.
- * Only completions that nobody has looked at may hold older bytes. */
+/* Whether completions that nobody has looked at may hold older bytes of it. Its
+ * multishot counts as armed until the last of them has been collected. */
+static bool
+uring_is_behind(const uring_backend *backend, const rsl_conn *conn)
+{
+    return backend->unreaped
+           && ((conn->io_flags & URING_ARMED) != 0 || backend->stash.count > 0);
+}
+
+/* A plain recv takes data from under the armed multishot, which stays armed. */
 static rsl_status
 uring_recv(rsl_backend *base, rsl_conn *conn, void *buf, size_t cap,
            size_t *out, rsl_err *err)
@@ -302,7 +310,7 @@ uring_recv(rsl_backend *base, rsl_conn *conn, void *buf, size_t cap,
     uring_backend *backend = uring_of(base);
     rsl_status status;
 
-    if (backend->unreaped) {
+    if (uring_is_behind(backend, conn)) {
         return RSL_AGAIN;
     }
     status = rsl_sock_recv(base, conn, buf, cap, out, err);
