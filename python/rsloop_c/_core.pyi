@@ -177,6 +177,11 @@ class StreamTransport(asyncio.Transport):
 @final
 class SSLStreamTransport(asyncio.Transport):
     max_size: int
+    def get_read_buffer_limits(self) -> tuple[int, int]: ...
+    def get_read_buffer_size(self) -> int: ...
+    def set_read_buffer_limits(
+        self, high: int | None = None, low: int | None = None
+    ) -> None: ...
 
 @final
 class ReadPipeTransport(asyncio.ReadTransport):
