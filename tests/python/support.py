@@ -441,20 +441,28 @@ def plain_environ():
             if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")}
 
 
-def native_threads():
-    """Names of this process's threads by id, without the pools that look up
-    names, make handshakes and do native jobs: their threads stay for some
-    seconds on purpose."""
+def _thread_names():
     names = {}
     for tid in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{tid}/comm") as file:
-                name = file.read().strip()
+                names[tid] = file.read().strip()
         except OSError:
             continue     # it ended meanwhile
-        if name not in ("rsl-resolver", "rsl-handshake", "rsl-job"):
-            names[tid] = name
     return names
+
+
+def looks_up_names():
+    """Whether a thread that looks up names is there."""
+    return "rsl-resolver" in _thread_names().values()
+
+
+def native_threads():
+    """Names of this process's threads by id, without the pools that look up
+    names, make handshakes and do native jobs: their threads stay for some
+    seconds on purpose."""
+    return {tid: name for tid, name in _thread_names().items()
+            if name not in ("rsl-resolver", "rsl-handshake", "rsl-job")}
 
 
 def resident_kib():
