@@ -182,9 +182,9 @@ rsl_prof_add(const rsl_prof_record *record)
             return;
         }
     }
-    count = atomic_load_explicit(&ring->count, memory_order_relaxed);
-    /* Pairs with ring_copy_settle(): who sees the record sees this count. */
-    atomic_thread_fence(memory_order_release);
+    /* Acquire keeps the record behind it: who sees that in ring_copy_settle()
+     * sees this count. */
+    count = atomic_load_explicit(&ring->count, memory_order_acquire);
     ring->records[count & (ring->capacity - 1)] = *record;
     /* Pairs with ring_copy(): who sees the count sees the record. */
     atomic_store_explicit(&ring->count, count + 1, memory_order_release);
@@ -222,9 +222,9 @@ ring_begin(const prof_ring *ring, uint64_t end)
 static void
 ring_copy_settle(prof_ring *ring, rsl_prof_thread *copy)
 {
-    atomic_thread_fence(memory_order_acquire); /* the copy comes before */
+    /* An addition, of nothing, because a load could come before the copy. */
     uint64_t begin = ring_begin(
-        ring, atomic_load_explicit(&ring->count, memory_order_relaxed));
+        ring, atomic_fetch_add_explicit(&ring->count, 0, memory_order_acq_rel));
     size_t gone = begin > copy->lost ? (size_t)(begin - copy->lost) : 0;
     gone = gone < copy->count ? gone : copy->count;
     copy->lost += gone;
