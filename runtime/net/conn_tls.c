@@ -344,6 +344,11 @@ tls_recv(rsl_conn *conn, uint8_t *buf, size_t cap, size_t *out, rsl_err *err)
         if (filled == cap) {
             break;
         }
+        if (tls->left && tls_has_more_on_its_way(conn)) {
+            status = RSL_BUSY;
+            break;
+        }
+        tls->left = false;
         answer =
             tls_has_news(tls->engine)
                 ? rsl_tls_read(tls->engine, buf + filled, cap - filled, &some)

@@ -34,6 +34,8 @@ typedef struct rsl_conn_tls {
     atomic_bool shared;       /* [A] the runtime thread may use the engine */
     atomic_uint cipher_ahead; /* [A] counted chunks not yet fed */
     bool gone;                /* under the lock: the conn is closed */
+    bool left;                /* under the lock: the engine has plaintext that
+                               * follows chunks of the runtime thread's */
     /* Input that came as DATA, oldest first. The engine has been lent the head
      * when `fed`. [L], under the lock. */
     rsl_chunk *in_head, *in_tail;

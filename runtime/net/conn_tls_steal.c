@@ -31,7 +31,8 @@ steal_read(rsl_conn_tls *tls, size_t room, rsl_chunk **head)
         if (*link == NULL) {
             *link = rsl_chunk_new(room);
             if (*link == NULL) {
-                return RSL_TLS_DONE; /* the rest stays in the engine */
+                tls->left = true;
+                return RSL_TLS_DONE;
             }
         }
         status = rsl_tls_read(tls->engine, rsl_chunk_room(*link), room,
@@ -47,13 +48,27 @@ steal_read(rsl_conn_tls *tls, size_t room, rsl_chunk **head)
     return status;
 }
 
+/* Under the lock: whoever sees the engine without these bytes, or at its end,
+ * sees them counted as on their way. */
+static void
+steal_emit(rsl_conn *conn, rsl_chunk *chunk, rsl_sink *sink)
+{
+    while (chunk != NULL) {
+        rsl_chunk *next = chunk->next;
+
+        chunk->next = NULL;
+        sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DATA, conn->id),
+                                     .u.ptr = chunk});
+        chunk = next;
+    }
+}
+
 bool
 rsl_conn_tls_steal(rsl_conn *conn, rsl_conn_tls *tls, const void *data,
                    size_t len, rsl_sink *sink)
 {
     rsl_chunk *chunk;
     rsl_tls_status status;
-    bool speaks;
 
     if (!atomic_load(&tls->shared) || atomic_load(&tls->cipher_ahead) > 0
         || pthread_mutex_trylock(&tls->lock) != 0) {
@@ -69,21 +84,13 @@ rsl_conn_tls_steal(rsl_conn *conn, rsl_conn_tls *tls, const void *data,
     if (rsl_tls_keep(tls->engine) != RSL_OK) {
         status = RSL_TLS_ERROR;
     }
-    speaks = rsl_tls_output_bytes(tls->engine) > 0;
-    pthread_mutex_unlock(&tls->lock);
-    while (chunk != NULL) {
-        rsl_chunk *next = chunk->next;
-
-        chunk->next = NULL;
-        sink->emit(sink, (rsl_event){.tag = rsl_tag(RSL_EV_DATA, conn->id),
-                                     .u.ptr = chunk});
-        chunk = next;
-    }
+    steal_emit(conn, chunk, sink);
     /* An end, an answer to be sent, or what had no room: the loop thread looks
      * at the engine. */
-    if (status != RSL_TLS_WANT_READ || speaks) {
+    if (status != RSL_TLS_WANT_READ || rsl_tls_output_bytes(tls->engine) > 0) {
         sink->emit(sink,
                    (rsl_event){.tag = rsl_tag(RSL_EV_READABLE, conn->id)});
     }
+    pthread_mutex_unlock(&tls->lock);
     return true;
 }

@@ -2,11 +2,14 @@
 /* A stream with a TLS engine: who decrypts, in which order, and its ends. */
 #include "io_loop.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "core/post.h"
 #include "net/conn_impl.h"
+#include "net/conn_tls.h"
 #include "tls_pair.h"
 
 enum {
@@ -234,6 +237,70 @@ an_end_comes_behind_all_bytes(void **state)
     }
 }
 
+/* A sink of the runtime thread's, before whose first event the loop thread
+ * reads: the engine is at its end, and nothing has arrived. */
+typedef struct late_sink {
+    rsl_sink base;
+    rsl_conn *conn;
+    pthread_t loop_thread;
+    bool reads;
+    rsl_status status;
+} late_sink;
+
+static void *
+read_once(void *arg)
+{
+    late_sink *late = arg;
+    uint8_t buf[PIECE];
+    size_t got = 0;
+    rsl_err err;
+
+    late->status = rsl_conn_recv(late->conn, buf, sizeof buf, &got, &err);
+    return NULL;
+}
+
+static void
+late_emit(rsl_sink *sink, rsl_event event)
+{
+    late_sink *late = (late_sink *)(void *)sink;
+
+    if (!late->reads) {
+        late->reads = true;
+        assert_int_equal(
+            pthread_create(&late->loop_thread, NULL, read_once, late), 0);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    assert_int_equal(rsl_event_post(late->conn->rt, event), RSL_OK);
+}
+
+static void
+an_end_that_is_decrypted_is_not_seen_early(void **state)
+{
+    fixture f;
+    late_sink late = {.base.emit = late_emit};
+    struct iovec iov;
+    uint8_t *data;
+    size_t len, taken;
+
+    (void)state;
+    open_fixture(&f, RSL_TAKEOVER_NEVER);
+    late.conn = f.stream.conn;
+    rsl_conn_share_tls(late.conn, true);
+    iov = (struct iovec){.iov_base = f.bulk, .iov_len = PIECE};
+    assert_int_equal(rsl_tls_write(f.peer.tls, &iov, 1, &taken), RSL_TLS_DONE);
+    (void)rsl_tls_close_notify(f.peer.tls);
+    data = tls_end_take(&f.peer, &len);
+    assert_true(
+        rsl_conn_tls_steal(late.conn, late.conn->tls, data, len, &late.base));
+    pthread_join(late.loop_thread, NULL);
+    assert_int_equal(late.status, RSL_BUSY);
+    f.sent = PIECE;
+    io_until(&f.loop, f.stream.eofs > 0);
+    assert_all_arrived(&f);
+    free(data);
+    close_fixture(&f);
+}
+
 static void
 a_close_in_the_middle_leaves_nothing(void **state)
 {
@@ -260,6 +327,7 @@ main(void)
         cmocka_unit_test(the_runtime_thread_decrypts_for_a_busy_one),
         cmocka_unit_test(an_engine_that_is_not_shared_is_the_loops_alone),
         cmocka_unit_test(an_end_comes_behind_all_bytes),
+        cmocka_unit_test(an_end_that_is_decrypted_is_not_seen_early),
         cmocka_unit_test(a_close_in_the_middle_leaves_nothing),
     };
     rsl_info info;
