@@ -8,9 +8,15 @@
 void
 pyrsl_flow_init(pyrsl_flow *flow)
 {
-    flow->high = PYRSL_FLOW_HIGH;
-    flow->low = PYRSL_FLOW_HIGH / 4;
+    pyrsl_flow_set_high(flow, PYRSL_FLOW_HIGH);
     flow->paused = false;
+}
+
+void
+pyrsl_flow_set_high(pyrsl_flow *flow, size_t high)
+{
+    flow->high = high;
+    flow->low = high / 4;
 }
 
 static PyObject *
@@ -107,6 +113,8 @@ pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low,
 static const char *const limit_names[] = {"high", "low", NULL};
 const pyrsl_params pyrsl_flow_params = {"set_write_buffer_limits", limit_names,
                                         2, 0};
+const pyrsl_params pyrsl_flow_read_params = {"set_read_buffer_limits",
+                                             limit_names, 2, 0};
 
 int
 pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,

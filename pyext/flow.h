@@ -24,11 +24,15 @@ typedef struct pyrsl_flow {
     bool paused; /* pause_writing() was called and resume_writing() was not */
 } pyrsl_flow;
 
-/* PYRSL_FLOW_HIGH. */
+/* PYRSL_FLOW_HIGH, and not paused. */
 void pyrsl_flow_init(pyrsl_flow *flow);
 
-/* What the method set_write_buffer_limits() takes: high and low. */
-extern const pyrsl_params pyrsl_flow_params;
+/* The marks that asyncio has by default: `high`, and low a quarter of it. */
+void pyrsl_flow_set_high(pyrsl_flow *flow, size_t high);
+
+/* What set_write_buffer_limits() and set_read_buffer_limits() take: high and
+ * low. */
+extern const pyrsl_params pyrsl_flow_params, pyrsl_flow_read_params;
 
 /* Set the limits; NULL or None means what asyncio makes of the other one, or of
  * `default_high`. -1 with ValueError, or TypeError for what cannot be

@@ -3,10 +3,10 @@
  *
  * A GIL guards the queue: the loop's thread touches it only with the GIL, and
  * so may any other, unless the mailbox in front of it has something: order is
- * kept. Without a GIL the queue belongs to the thread that runs the
- * loop, and others post to the mailbox. While nobody runs the
- * loop, its critical section guards the queue; loop_attributes.c takes that
- * section too when a run begins or ends. */
+ * kept. Without a GIL the queue belongs to the thread that runs the loop, and
+ * others post to the mailbox. While nobody runs the loop, its critical section
+ * guards the queue; loop_attributes.c takes that section too when a run begins
+ * or ends. */
 #include <stdlib.h>
 
 #include "handle.h"

@@ -20,7 +20,7 @@ static int
 stats_put_value(PyObject *dict, rsl_stat stat, uint64_t value)
 {
     const rsl_stat_info *info = rsl_stat_of(stat);
-    const char *engine = rsl_stat_engine_of(stat);
+    const char *engine = rsl_stat_engine_name(rsl_stat_engine_of(stat));
     char name[64];
     if (info == NULL) {
         return 0;
@@ -161,8 +161,9 @@ loop_count_python_tls(LoopObject *self, PyObject *what)
     for (size_t i = 0; i < Py_ARRAY_LENGTH(counts); i++) {
         if (PyUnicode_Check(what)
             && PyUnicode_CompareWithASCIIString(what, counts[i].name) == 0) {
-            int stat = (int)counts[i].stat + RSL_STAT_PYTHON;
-            rsl_stat_add(self->stats, (rsl_stat)stat, 1);
+            rsl_stat_add(self->stats,
+                         rsl_stat_by_engine(counts[i].stat, RSL_STAT_PYTHON),
+                         1);
             Py_RETURN_NONE;
         }
     }

@@ -34,8 +34,7 @@ pyrsl_stream_tls_attach(StreamTransport *self,
         request->waiter == Py_None ? NULL : Py_XNewRef(request->waiter);
     tls->handshake_timeout = Py_NewRef(request->handshake_timeout);
     tls->shutdown_timeout = Py_NewRef(request->shutdown_timeout);
-    tls->read_high = PYRSL_FLOW_HIGH_TLS_READ;
-    tls->read_low = PYRSL_FLOW_HIGH_TLS_READ / 4;
+    pyrsl_flow_set_high(&tls->read_marks, PYRSL_FLOW_HIGH_TLS_READ);
     tls->phase = STREAM_TLS_HANDSHAKE;
     tls->calls_made = request->calls_made;
     tls->made = !request->calls_made;

@@ -39,19 +39,19 @@ typedef struct stream_tls {
     PyObject *handshake_timeout, *shutdown_timeout; /* seconds, numbers */
     PyObject *successor;                            /* when MOVED */
     stream_tls_phase phase;
-    unsigned late_writes; /* dropped because they came after close() */
-    bool server;          /* the peer speaks first */
-    bool away;            /* another thread makes a step of the handshake */
-    int away_errno;       /* of a read meanwhile, or 0 */
-    bool calls_made;      /* connection_made() follows the handshake */
-    bool made;            /* the protocol knows of the connection */
-    bool eof_told;        /* eof_received() was called */
-    bool peer_ended;      /* nothing more is to be waited for */
-    bool extra_known;     /* `extra` has what the engine says */
-    bool given_away;      /* the user has the SSL object */
-    bool pending;         /* accepted, counted, and nobody knows of it yet */
-    bool counted;         /* as a handshake that goes on, by stats() */
-    size_t read_high, read_low; /* set_read_buffer_limits() */
+    unsigned late_writes;  /* dropped because they came after close() */
+    bool server;           /* the peer speaks first */
+    bool away;             /* another thread makes a step of the handshake */
+    int away_errno;        /* of a read meanwhile, or 0 */
+    bool calls_made;       /* connection_made() follows the handshake */
+    bool made;             /* the protocol knows of the connection */
+    bool eof_told;         /* eof_received() was called */
+    bool peer_ended;       /* nothing more is to be waited for */
+    bool extra_known;      /* `extra` has what the engine says */
+    bool given_away;       /* the user has the SSL object */
+    bool pending;          /* accepted, counted, and nobody knows of it yet */
+    bool counted;          /* as a handshake that goes on, by stats() */
+    pyrsl_flow read_marks; /* set_read_buffer_limits(); nothing is paused */
 } stream_tls;
 
 /* asyncio's words for what an engine fails with. */

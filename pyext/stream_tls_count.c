@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_tls_count.c - handshakes as stats() and limits count them. */
-#include <string.h>
-
 #include "limits.h"
 #include "stream_tls.h"
 #include "tls_engine.h"
@@ -10,11 +8,8 @@
 static void
 tls_count(const StreamTransport *self, rsl_stat stat)
 {
-    int kind =
-        strcmp(((TLSEngineObject *)self->tls->engine)->name, "openssl") == 0
-            ? RSL_STAT_OPENSSL
-            : RSL_STAT_MBEDTLS;
-    rsl_stat_add(self->loop->stats, (rsl_stat)((int)stat + kind), 1);
+    const TLSEngineObject *engine = (TLSEngineObject *)self->tls->engine;
+    rsl_stat_add(self->loop->stats, rsl_stat_by_engine(stat, engine->kind), 1);
 }
 
 void

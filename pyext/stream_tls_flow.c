@@ -10,8 +10,7 @@
 void
 pyrsl_stream_tls_set_flow(StreamTransport *self)
 {
-    self->flow.high = PYRSL_FLOW_HIGH_TLS_WRITE;
-    self->flow.low = PYRSL_FLOW_HIGH_TLS_WRITE / 4;
+    pyrsl_flow_set_high(&self->flow, PYRSL_FLOW_HIGH_TLS_WRITE);
     pyrsl_stream_end_bulk(self);
 }
 
@@ -20,17 +19,14 @@ PyDoc_STRVAR(stream_set_read_buffer_limits_doc,
 "Set how much may be received and wait while reading is paused.\n\n"
 "Nothing is received then. Raises ValueError unless high >= low >= 0.");
 
-static const char *const limit_names[] = {"high", "low", NULL};
-static const pyrsl_params limit_params = {"set_read_buffer_limits", limit_names,
-                                          2, 0};
-
 static PyObject *
 stream_set_read_buffer_limits(StreamTransport *self, PyObject *const *args,
                               Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *bound[2];
-    pyrsl_flow marks;
-    if (pyrsl_args_bind(&limit_params, args, nargs, kwnames, bound) < 0
+    pyrsl_flow marks = {0};
+    if (pyrsl_args_bind(&pyrsl_flow_read_params, args, nargs, kwnames, bound)
+            < 0
         || pyrsl_loop_check_thread(self->loop) < 0
         || pyrsl_flow_set_limits(&marks, bound[0], bound[1],
                                  PYRSL_FLOW_HIGH_TLS_READ)
@@ -38,8 +34,7 @@ stream_set_read_buffer_limits(StreamTransport *self, PyObject *const *args,
         return NULL;
     }
     if (self->tls != NULL) {
-        self->tls->read_high = marks.high;
-        self->tls->read_low = marks.low;
+        self->tls->read_marks = marks;
     }
     Py_RETURN_NONE;
 }
@@ -52,10 +47,9 @@ static PyObject *
 stream_get_read_buffer_limits(StreamTransport *self,
                               PyObject *Py_UNUSED(ignored))
 {
-    const stream_tls *tls = self->tls; /* NULL: the collector was here */
-    const pyrsl_flow marks = {.high = tls == NULL ? 0 : tls->read_high,
-                              .low = tls == NULL ? 0 : tls->read_low};
-    return pyrsl_flow_limits(&marks);
+    static const pyrsl_flow none; /* the collector was here */
+    return pyrsl_flow_limits(self->tls == NULL ? &none
+                                               : &self->tls->read_marks);
 }
 
 PyDoc_STRVAR(stream_get_read_buffer_size_doc,

@@ -275,22 +275,19 @@ static PyType_Slot stream_slots[] = {
     {0, NULL},
 };
 
-PyType_Spec pyrsl_stream_transport_spec = {
-    .name = "rsloop_c._core.StreamTransport",
-    .basicsize = sizeof(StreamTransport),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = stream_slots,
-};
+#define STREAM_SPEC(type_name)                           \
+    {                                                    \
+        .name = "rsloop_c._core." type_name,             \
+        .basicsize = sizeof(StreamTransport),            \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC \
+                 | Py_TPFLAGS_DISALLOW_INSTANTIATION,    \
+        .slots = stream_slots,                           \
+    }
+
+PyType_Spec pyrsl_stream_transport_spec = STREAM_SPEC("StreamTransport");
 
 /* Programs tell TLS by a class whose name says so (CPython's tests do). */
-PyType_Spec pyrsl_ssl_transport_spec = {
-    .name = "rsloop_c._core.SSLStreamTransport",
-    .basicsize = sizeof(StreamTransport),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = stream_slots,
-};
+PyType_Spec pyrsl_ssl_transport_spec = STREAM_SPEC("SSLStreamTransport");
 
 typedef struct slot_place {
     const char *name;

@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 TLSEngineObject *
-pyrsl_tls_engine_new(module_state *st, const char *name, rsl_tls *tls,
+pyrsl_tls_engine_new(module_state *st, rsl_stat_engine kind, rsl_tls *tls,
                      const pyrsl_tls_objects *objects)
 {
     TLSEngineObject *self = PyObject_GC_New(TLSEngineObject, st->TLSEngineType);
@@ -13,7 +13,7 @@ pyrsl_tls_engine_new(module_state *st, const char *name, rsl_tls *tls,
         return NULL;
     }
     self->tls = tls;
-    self->name = name;
+    self->kind = kind;
     self->ssl_object = Py_NewRef(objects->ssl_object);
     self->context = Py_NewRef(objects->context);
     self->server_hostname = Py_NewRef(objects->server_hostname);
@@ -64,7 +64,7 @@ engine_dealloc(TLSEngineObject *self)
 static PyObject *
 engine_get_name(TLSEngineObject *self, void *Py_UNUSED(closure))
 {
-    return PyUnicode_FromString(self->name);
+    return PyUnicode_FromString(rsl_stat_engine_name(self->kind));
 }
 
 static PyGetSetDef engine_getset[] = {

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include <rsl/stats.h>
 #include <rsl/tls.h>
 
 #include "state.h"
@@ -21,7 +22,7 @@
 typedef struct TLSEngineObject {
     PyObject_HEAD
     rsl_tls *tls;              /* [K] owned */
-    const char *name;          /* [K] "openssl", "mbedtls" */
+    rsl_stat_engine kind;      /* [K] */
     PyObject *ssl_object;      /* [K] openssl: the SSLObject; else None */
     PyObject *context;         /* [K] the ssl.SSLContext */
     PyObject *server_hostname; /* [K] as the caller gave it, or None */
@@ -62,7 +63,7 @@ typedef struct pyrsl_tls_objects {
 
 /* An object that takes `tls`; NULL with an exception, and it is freed. */
 TLSEngineObject *
-pyrsl_tls_engine_new(module_state *st, const char *name, rsl_tls *tls,
+pyrsl_tls_engine_new(module_state *st, rsl_stat_engine kind, rsl_tls *tls,
                      const pyrsl_tls_objects *objects);
 
 /* A new exception instance for rsl_tls_last_error() of the engine of a

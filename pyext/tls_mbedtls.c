@@ -212,7 +212,8 @@ mbedtls_engine(PyObject *module, PyObject *args)
     if (status != RSL_OK) {
         return pyrsl_raise(status, NULL);
     }
-    return (PyObject *)pyrsl_tls_engine_new(st, "mbedtls", tls, &objects);
+    return (PyObject *)pyrsl_tls_engine_new(st, RSL_STAT_MBEDTLS, tls,
+                                            &objects);
 }
 
 PyDoc_STRVAR(mbedtls_knows_doc,

@@ -228,7 +228,7 @@ openssl_engine(PyObject *module, PyObject *args)
         return pyrsl_raise(status, NULL);
     }
     return (PyObject *)pyrsl_tls_engine_new(PyModule_GetState(module),
-                                            "openssl", tls, &objects);
+                                            RSL_STAT_OPENSSL, tls, &objects);
 }
 
 /* --- Fields that have no getter --- */

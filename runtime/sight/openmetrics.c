@@ -42,20 +42,21 @@ static void
 om_stat(const om_writer *om, rsl_stat stat)
 {
     const rsl_stat_info *info = rsl_stat_of(stat);
-    const char *engine = rsl_stat_engine_of(stat);
+    rsl_stat_engine engine = rsl_stat_engine_of(stat);
+    const char *name = rsl_stat_engine_name(engine);
 
     if (info == NULL) {
         return;
     }
-    if (engine == NULL || strcmp(engine, "openssl") == 0) { /* the first */
+    if (name == NULL || engine == RSL_STAT_OPENSSL) { /* the first */
         om_family(om, info->name, info->is_counter ? "counter" : "gauge",
                   info->help);
     }
     for (size_t i = 0; i < om->count; i++) {
         rsl_text_add(om->text, PREFIX "%s%s{loop=\"%" PRIu64 "\"", info->name,
                      info->is_counter ? "_total" : "", om->loops[i].number);
-        if (engine != NULL) {
-            rsl_text_add(om->text, ",engine=\"%s\"", engine);
+        if (name != NULL) {
+            rsl_text_add(om->text, ",engine=\"%s\"", name);
         }
         rsl_text_add(om->text, "} %" PRIu64 "\n",
                      om->loops[i].taken.values[stat]);

@@ -91,13 +91,20 @@ rsl_stat_of(rsl_stat stat)
 }
 
 const char *
-rsl_stat_engine_of(rsl_stat stat)
+rsl_stat_engine_name(rsl_stat_engine engine)
 {
-    static const char *const names[RSL_STAT_ENGINES] = {
+    static const char *const names[RSL_STAT_ENGINES + 1] = {
         [RSL_STAT_OPENSSL] = "openssl",
         [RSL_STAT_MBEDTLS] = "mbedtls",
         [RSL_STAT_PYTHON] = "python",
     };
+
+    return names[engine];
+}
+
+rsl_stat_engine
+rsl_stat_engine_of(rsl_stat stat)
+{
     static const int firsts[] = {
         RSL_STAT_TLS_STARTED, RSL_STAT_TLS_FINISHED, RSL_STAT_TLS_FAILED,
         RSL_STAT_TLS_RESUMED, RSL_STAT_TLS_PENDING,
@@ -107,10 +114,10 @@ rsl_stat_engine_of(rsl_stat stat)
         int engine = (int)stat - firsts[i];
 
         if (engine >= 0 && engine < RSL_STAT_ENGINES) {
-            return names[engine];
+            return (rsl_stat_engine)engine;
         }
     }
-    return NULL;
+    return RSL_STAT_ENGINES;
 }
 
 rsl_stats *

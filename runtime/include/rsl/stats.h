@@ -115,8 +115,18 @@ typedef struct rsl_stat_info {
 /* NULL for what is not told. Figures by engine share a name. */
 const rsl_stat_info *rsl_stat_of(rsl_stat stat);
 
-/* Whose a figure is; NULL where it is not by engine. */
-const char *rsl_stat_engine_of(rsl_stat stat);
+/* Whose a figure is; RSL_STAT_ENGINES where it is not by engine. */
+rsl_stat_engine rsl_stat_engine_of(rsl_stat stat);
+
+/* As get_extra_info("tls_engine") names it; NULL for RSL_STAT_ENGINES. */
+const char *rsl_stat_engine_name(rsl_stat_engine engine);
+
+/* An engine's part of the figure that begins at `first`. */
+static inline rsl_stat
+rsl_stat_by_engine(rsl_stat first, rsl_stat_engine engine)
+{
+    return (rsl_stat)((int)first + (int)engine);
+}
 
 /* Only one thread writes: nothing is lost between the load and the store. */
 static inline void
