@@ -4,7 +4,6 @@
 #include "sight/openmetrics.h"
 
 #include <inttypes.h>
-#include <string.h>
 #include <unistd.h>
 
 #define PREFIX "rsloop_c_"
