@@ -389,22 +389,13 @@ static PyObject *
 datagram_set_write_buffer_limits(DatagramTransport *self, PyObject *const *args,
                                  Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *bound[2];
-    if (pyrsl_args_bind(&pyrsl_flow_params, args, nargs, kwnames, bound) < 0) {
-        return NULL;
-    }
     int here = pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop,
-                                 bound, PYRSL_FLOW_HIGH);
-    if (here <= 0) {
-        return here < 0 ? NULL : Py_NewRef(Py_None);
+                                 PYRSL_FLOW_HIGH, args, nargs, kwnames);
+    if (here > 0 && self->protocol != NULL && self->loop != NULL) {
+        here = pyrsl_flow_grown(&self->flow, self->loop, (PyObject *)self,
+                                self->protocol, self->queue.size);
     }
-    if (self->protocol != NULL && self->loop != NULL
-        && pyrsl_flow_grown(&self->flow, self->loop, (PyObject *)self,
-                            self->protocol, self->queue.size)
-               < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return here < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(datagram_sendto_ready_doc,

@@ -111,24 +111,27 @@ pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low,
 }
 
 static const char *const limit_names[] = {"high", "low", NULL};
-const pyrsl_params pyrsl_flow_params = {"set_write_buffer_limits", limit_names,
-                                        2, 0};
+static const pyrsl_params flow_params = {"set_write_buffer_limits", limit_names,
+                                         2, 0};
 const pyrsl_params pyrsl_flow_read_params = {"set_read_buffer_limits",
                                              limit_names, 2, 0};
 
 int
 pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                  PyObject *const bound[2], size_t default_high)
+                  size_t default_high, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *kwnames)
 {
-    if (pyrsl_loop_check_thread(loop) < 0
+    PyObject *bound[2];
+    if (pyrsl_args_bind(&flow_params, args, nargs, kwnames, bound) < 0
+        || pyrsl_loop_check_thread(loop) < 0
         || pyrsl_flow_set_limits(flow, bound[0], bound[1], default_high) < 0) {
         return -1;
     }
     if (!pyrsl_loop_is_foreign(loop)) {
         return 1;
     }
-    PyObject *none = pyrsl_transport_hand_over(
-        transport, loop, pyrsl_flow_params.function, bound, 2);
+    PyObject *none = pyrsl_transport_hand_over(transport, loop,
+                                               flow_params.function, bound, 2);
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
 }

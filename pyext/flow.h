@@ -30,9 +30,8 @@ void pyrsl_flow_init(pyrsl_flow *flow);
 /* The marks that asyncio has by default: `high`, and low a quarter of it. */
 void pyrsl_flow_set_high(pyrsl_flow *flow, size_t high);
 
-/* What set_write_buffer_limits() and set_read_buffer_limits() take: high and
- * low. */
-extern const pyrsl_params pyrsl_flow_params, pyrsl_flow_read_params;
+/* What set_read_buffer_limits() takes: high and low. */
+extern const pyrsl_params pyrsl_flow_read_params;
 
 /* Set the limits; NULL or None means what asyncio makes of the other one, or of
  * `default_high`. -1 with ValueError, or TypeError for what cannot be
@@ -40,11 +39,12 @@ extern const pyrsl_params pyrsl_flow_params, pyrsl_flow_read_params;
 int pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low,
                           size_t default_high);
 
-/* The front of that method of `transport`: set the limits, and let the loop's
- * thread go on where another one calls. 1: go on with telling the protocol; 0:
- * done; -1: an exception. */
+/* The front of set_write_buffer_limits() of `transport`: set the limits, and
+ * let the loop's thread go on where another one calls. 1: go on with telling
+ * the protocol; 0: done; -1: an exception. */
 int pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                      PyObject *const bound[2], size_t default_high);
+                      size_t default_high, PyObject *const *args,
+                      Py_ssize_t nargs, PyObject *kwnames);
 
 /* (low, high), a new reference. */
 PyObject *pyrsl_flow_limits(const pyrsl_flow *flow);

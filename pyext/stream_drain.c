@@ -345,13 +345,10 @@ static PyObject *
 stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
                                Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *bound[2];
-    if (pyrsl_args_bind(&pyrsl_flow_params, args, nargs, kwnames, bound) < 0) {
-        return NULL;
-    }
-    int here = pyrsl_flow_method(
-        &self->flow, (PyObject *)self, self->loop, bound,
-        self->tls == NULL ? PYRSL_FLOW_HIGH : PYRSL_FLOW_HIGH_TLS_WRITE);
+    int here = pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop,
+                                 self->tls == NULL ? PYRSL_FLOW_HIGH
+                                                   : PYRSL_FLOW_HIGH_TLS_WRITE,
+                                 args, nargs, kwnames);
     if (here <= 0) {
         return here < 0 ? NULL : Py_NewRef(Py_None);
     }

@@ -138,3 +138,25 @@ def empty(receiver):
             messages.append(receiver.recv(65536))
         except BlockingIOError:
             return messages
+
+
+def outcome_of_socket(family, addr):
+    """What the socket module says to this address: (type, text), or None."""
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.sendto(b"x", addr)
+        except Exception as exc:
+            return type(exc), str(exc)
+        return None
+
+
+async def outcome_of_endpoint(addr, **options):
+    """The same of an endpoint()'s sendto()."""
+    async with endpoint(**options) as (transport, protocol):
+        transport.sendto(b"x", addr)
+        exc = None
+        if transport.is_closing():
+            exc = await protocol.lost
+        elif protocol.errors:
+            exc = protocol.errors[0]
+        return exc and (type(exc), str(exc))

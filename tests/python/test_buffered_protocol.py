@@ -113,36 +113,21 @@ async def test_buffer_that_cannot_be_filled_ends_the_connection(
             assert str(exc) == message
 
 
-async def test_exception_in_get_buffer_ends_the_connection(loop):
+@pytest.mark.parametrize("method", ["get_buffer", "buffer_updated"])
+async def test_exception_of_the_protocol_ends_the_connection(loop, method):
     seen = []
     loop.set_exception_handler(lambda loop, context: seen.append(context))
 
-    class Failing(BufferedRecorder):
-        def get_buffer(self, sizehint):
-            raise ZeroDivisionError
+    def fail(self, size):
+        raise ZeroDivisionError
 
-    async with transport_and_peer(Failing) as (_, protocol, peer):
+    failing = type("Failing", (BufferedRecorder,), {method: fail})
+    async with transport_and_peer(failing) as (_, protocol, peer):
         peer.send(b"x")
         exc = await asyncio.wait_for(protocol.lost, PATIENCE)
         assert isinstance(exc, ZeroDivisionError)
         assert seen[0]["message"] == \
-            "Fatal error: protocol.get_buffer() call failed."
-
-
-async def test_exception_in_buffer_updated_ends_the_connection(loop):
-    seen = []
-    loop.set_exception_handler(lambda loop, context: seen.append(context))
-
-    class Failing(BufferedRecorder):
-        def buffer_updated(self, nbytes):
-            raise ZeroDivisionError
-
-    async with transport_and_peer(Failing) as (_, protocol, peer):
-        peer.send(b"x")
-        exc = await asyncio.wait_for(protocol.lost, PATIENCE)
-        assert isinstance(exc, ZeroDivisionError)
-        assert seen[0]["message"] == \
-            "Fatal error: protocol.buffer_updated() call failed."
+            f"Fatal error: protocol.{method}() call failed."
 
 
 async def test_switch_from_streaming_to_buffered_and_back(loop):

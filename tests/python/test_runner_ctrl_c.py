@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from support import run_python
+from traffic import ping_pong
 
 needs_runner = pytest.mark.skipif(sys.version_info < (3, 11),
                                   reason="asyncio.Runner is new in 3.11")
@@ -140,36 +141,12 @@ def test_ctrl_c_interrupts_a_busy_stream_of_callbacks(loop):
 
 
 def test_ctrl_c_during_server_traffic_leaves_run_forever(loop):
-    from support import LOOPBACK, Accepting, Echo
-
-    class PingPong(Echo):
-        def connection_made(self, transport):
-            super().connection_made(transport)
-            transport.write(b"x")
-
-    accepting = Accepting(PingPong)
-
-    async def start():
-        server = await loop.create_server(accepting, LOOPBACK, 0)
-        transport, protocol = await loop.create_connection(
-            Echo, *server.sockets[0].getsockname())
-        return server, transport, protocol
-
-    server, transport, protocol = loop.run_until_complete(start())
-    killer = threading.Timer(0.02, interrupt)
-    loop.call_soon(killer.start)  # on a slow machine it comes at once
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_forever()
-    killer.join()
-
-    async def stop():
-        transport.abort()
-        server.close()
-        await server.wait_closed()
-        await accepting.all_lost()
-        await protocol.lost
-
-    loop.run_until_complete(stop())
+    with ping_pong(loop):
+        killer = threading.Timer(0.02, interrupt)
+        loop.call_soon(killer.start)  # on a slow machine it comes at once
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        killer.join()
 
 
 def test_ctrl_c_ends_a_program_as_asyncio_run_does(flavour):

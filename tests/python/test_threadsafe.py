@@ -8,6 +8,7 @@ import time
 import pytest
 
 from support import PATIENCE
+from traffic import ping_pong
 
 
 def test_callback_from_another_thread_wakes_a_sleeping_loop(loop):
@@ -239,32 +240,8 @@ def test_futures_resolved_from_threads_wake_their_waiters(loop):
 
 
 def test_stop_posted_from_another_thread_is_heard_while_io_is_busy(loop):
-    from support import LOOPBACK, Accepting, Echo
-
-    class PingPong(Echo):
-        def connection_made(self, transport):
-            super().connection_made(transport)
-            transport.write(b"x")
-
-    accepting = Accepting(PingPong)
-
-    async def start():
-        server = await loop.create_server(accepting, LOOPBACK, 0)
-        transport, protocol = await loop.create_connection(
-            Echo, *server.sockets[0].getsockname())
-        return server, transport, protocol
-
-    server, transport, protocol = loop.run_until_complete(start())
-    timer = threading.Timer(0.02, loop.call_soon_threadsafe, (loop.stop,))
-    timer.start()
-    loop.run_forever()
-    timer.join()
-
-    async def stop():
-        transport.abort()
-        server.close()
-        await server.wait_closed()
-        await accepting.all_lost()
-        await protocol.lost
-
-    loop.run_until_complete(stop())
+    with ping_pong(loop):
+        timer = threading.Timer(0.02, loop.call_soon_threadsafe, (loop.stop,))
+        timer.start()
+        loop.run_forever()
+        timer.join()

@@ -20,6 +20,8 @@ from datagrams import (
     full_unix_pair,
     has_ipv6,
     name_of,
+    outcome_of_endpoint,
+    outcome_of_socket,
     udp_socket,
 )
 from support import LOOPBACK, PATIENCE, turns, until
@@ -150,16 +152,6 @@ async def test_an_address_that_is_none_is_fatal(loop, addr):
             "exception": exc, "transport": transport, "protocol": protocol}]
 
 
-def outcome_of_socket(family, addr):
-    """What the socket module says to this address: (type, text), or None."""
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.sendto(b"x", addr)
-        except Exception as exc:
-            return type(exc), str(exc)
-        return None
-
-
 # Texts that no resolver is asked about.
 HOSTS = st.sampled_from([
     "127.0.0.1", "127.0.0.2", "0.0.0.0", "", "127.1", "127", "0x7f.0.0.1",
@@ -184,22 +176,13 @@ ADDRESSES = st.one_of(
 def test_addresses_are_read_as_socket_reads_them(loop, family):
     loop.set_exception_handler(lambda loop, context: None)
 
-    async def outcome(addr):
-        async with endpoint(family=family) as (transport, protocol):
-            transport.sendto(b"x", addr)
-            exc = None
-            if transport.is_closing():
-                exc = await protocol.lost
-            elif protocol.errors:
-                exc = protocol.errors[0]
-            return exc and (type(exc), str(exc))
-
     @hypothesis.settings(max_examples=200, deadline=None, database=None,
               suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(ADDRESSES)
     def check(addr):
         expected = outcome_of_socket(family, addr)
-        assert loop.run_until_complete(outcome(addr)) == expected
+        assert loop.run_until_complete(
+            outcome_of_endpoint(addr, family=family)) == expected
 
     check()
 

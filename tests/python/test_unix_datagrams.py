@@ -7,7 +7,14 @@ import sys
 
 import pytest
 
-from datagrams import Echo, Recorder, endpoint, name_of
+from datagrams import (
+    Echo,
+    Recorder,
+    endpoint,
+    name_of,
+    outcome_of_endpoint,
+    outcome_of_socket,
+)
 from support import PATIENCE, until
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -190,30 +197,13 @@ NAMES = st.one_of(
 def test_names_are_read_as_socket_reads_them(loop):
     loop.set_exception_handler(lambda loop, context: None)
 
-    def outcome_of_socket(name):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.sendto(b"x", name)
-            except Exception as exc:
-                return type(exc), str(exc)
-            return None
-
-    async def outcome(name):
-        async with endpoint(**UNIX) as (transport, protocol):
-            transport.sendto(b"x", name)
-            exc = None
-            if transport.is_closing():
-                exc = await protocol.lost
-            elif protocol.errors:
-                exc = protocol.errors[0]
-            return exc and (type(exc), str(exc))
-
     @hypothesis.settings(max_examples=200, deadline=None, database=None,
               suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(NAMES)
     def check(name):
-        expected = outcome_of_socket(name)
-        assert loop.run_until_complete(outcome(name)) == expected
+        expected = outcome_of_socket(socket.AF_UNIX, name)
+        assert loop.run_until_complete(
+            outcome_of_endpoint(name, **UNIX)) == expected
 
     check()
 
