@@ -16,6 +16,13 @@ typedef struct pyrsl_params {
     int required;             /* how many, from the first, must be given */
 } pyrsl_params;
 
+/* What a METH_FASTCALL | METH_KEYWORDS method is given, borrowed. */
+typedef struct pyrsl_fastcall {
+    PyObject *const *args;
+    Py_ssize_t nargs;
+    PyObject *kwnames;
+} pyrsl_fastcall;
+
 /* Fill out[i] for names[i], NULL where absent. 0, or -1 with TypeError in the
  * interpreter's own words. */
 int pyrsl_args_bind(const pyrsl_params *params, PyObject *const *args,

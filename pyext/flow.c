@@ -118,11 +118,12 @@ const pyrsl_params pyrsl_flow_read_params = {"set_read_buffer_limits",
 
 int
 pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                  size_t default_high, PyObject *const *args, Py_ssize_t nargs,
-                  PyObject *kwnames)
+                  size_t default_high, const pyrsl_fastcall *call)
 {
     PyObject *bound[2];
-    if (pyrsl_args_bind(&flow_params, args, nargs, kwnames, bound) < 0
+    if (pyrsl_args_bind(&flow_params, call->args, call->nargs, call->kwnames,
+                        bound)
+            < 0
         || pyrsl_loop_check_thread(loop) < 0
         || pyrsl_flow_set_limits(flow, bound[0], bound[1], default_high) < 0) {
         return -1;

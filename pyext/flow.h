@@ -43,8 +43,7 @@ int pyrsl_flow_set_limits(pyrsl_flow *flow, PyObject *high, PyObject *low,
  * let the loop's thread go on where another one calls. 1: go on with telling
  * the protocol; 0: done; -1: an exception. */
 int pyrsl_flow_method(pyrsl_flow *flow, PyObject *transport, LoopObject *loop,
-                      size_t default_high, PyObject *const *args,
-                      Py_ssize_t nargs, PyObject *kwnames);
+                      size_t default_high, const pyrsl_fastcall *call);
 
 /* (low, high), a new reference. */
 PyObject *pyrsl_flow_limits(const pyrsl_flow *flow);

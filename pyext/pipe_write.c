@@ -356,8 +356,9 @@ static PyObject *
 pipe_set_write_buffer_limits(PipeTransport *self, PyObject *const *args,
                              Py_ssize_t nargs, PyObject *kwnames)
 {
+    const pyrsl_fastcall call = {args, nargs, kwnames};
     int here = pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop,
-                                 PYRSL_FLOW_HIGH, args, nargs, kwnames);
+                                 PYRSL_FLOW_HIGH, &call);
     if (here > 0 && self->protocol != NULL && self->loop != NULL) {
         here = pyrsl_flow_grown(&self->flow, self->loop, (PyObject *)self,
                                 self->protocol, self->queue.bytes);

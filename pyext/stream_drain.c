@@ -345,10 +345,10 @@ static PyObject *
 stream_set_write_buffer_limits(StreamTransport *self, PyObject *const *args,
                                Py_ssize_t nargs, PyObject *kwnames)
 {
-    int here = pyrsl_flow_method(&self->flow, (PyObject *)self, self->loop,
-                                 self->tls == NULL ? PYRSL_FLOW_HIGH
-                                                   : PYRSL_FLOW_HIGH_TLS_WRITE,
-                                 args, nargs, kwnames);
+    const pyrsl_fastcall call = {args, nargs, kwnames};
+    int here = pyrsl_flow_method(
+        &self->flow, (PyObject *)self, self->loop,
+        self->tls == NULL ? PYRSL_FLOW_HIGH : PYRSL_FLOW_HIGH_TLS_WRITE, &call);
     if (here <= 0) {
         return here < 0 ? NULL : Py_NewRef(Py_None);
     }
