@@ -121,6 +121,8 @@ rsl_runtime_is_quiet(const rsl_runtime *rt)
 
     /* A loop thread that was busy says in release that it no longer is. */
     return rt->drained == 0 && atomic_load(&rt->busy_since_ns) == 0
+           && (backend->watches == NULL
+               || !rsl_watch_table_notes(backend->watches))
            && rsl_list_is_empty(&rt->dirty) && rsl_list_is_empty(&rt->closing)
            && backend->ops->is_quiet != NULL && backend->ops->is_quiet(backend);
 }
@@ -183,6 +185,16 @@ turn_park(rsl_runtime *rt)
     return false;
 }
 
+/* Whether sockets that were noted for a wait have become ready already. */
+static bool
+turn_looks_at_watches(rsl_runtime *rt, bool sleeps)
+{
+    rsl_watch_table *watches = rt->backend->watches;
+
+    return watches != NULL && rsl_watch_table_notes(watches)
+           && rsl_watch_table_look(watches, sleeps);
+}
+
 rsl_status
 rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
 {
@@ -193,6 +205,9 @@ rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
     assert(rt->has_token);
     if (!rsl_list_is_empty(&rt->dirty)) {
         timeout_ns = 0; /* output is still to be sent */
+    }
+    if (turn_looks_at_watches(rt, timeout_ns != 0)) {
+        timeout_ns = 0;
     }
     if (timeout_ns == 0) {
         turn_goes_on(rt);
@@ -225,6 +240,9 @@ rsl_runtime_collect(rsl_runtime *rt, rsl_sink *sink)
     assert(rt->has_token);
     rt->flush_sink = sink;
     rt->backend->ops->collect(rt->backend, sink);
+    if (rt->backend->watches != NULL) {
+        rsl_watch_table_report_noted(rt->backend->watches, sink);
+    }
     rt->flush_sink = &rt->post_sink;
 }
 

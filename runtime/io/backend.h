@@ -21,6 +21,8 @@
 #include <rsl/runtime.h>
 #include <rsl/status.h>
 
+#include "io/watch_table.h"
+
 typedef struct rsl_backend rsl_backend;
 
 /* What the runtime thread does with what it has read: `emit` pushes to the
@@ -115,6 +117,7 @@ typedef struct rsl_backend_ops {
 struct rsl_backend {
     const rsl_backend_ops *ops;
     rsl_runtime *rt;
+    rsl_watch_table *watches; /* [L] NULL in one that has none */
 };
 
 rsl_status rsl_epoll_open(rsl_runtime *rt, rsl_backend **out, rsl_err *err);

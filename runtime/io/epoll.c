@@ -286,8 +286,8 @@ epoll_collect(rsl_backend *base, rsl_sink *sink)
     for (unsigned i = 0; i < backend->stealer.once_count; i++) {
         const struct epoll_event *kept = &backend->stealer.once[i];
 
-        rsl_watch_table_report(&backend->watches, backend->epfd, kept->data.u64,
-                               kept->events, sink);
+        rsl_watch_table_report(&backend->watches, kept->data.u64, kept->events,
+                               sink);
     }
     backend->stealer.once_count = 0;
     for (int i = 0; i < backend->ready_count; i++) {
@@ -315,8 +315,7 @@ epoll_collect(rsl_backend *base, rsl_sink *sink)
             }
             break;
         case RSL_EV_WATCH:
-            rsl_watch_table_report(&backend->watches, backend->epfd, tag,
-                                   events, sink);
+            rsl_watch_table_report(&backend->watches, tag, events, sink);
             break;
         case RSL_EV_NONE: /* the mailbox: whoever sleeps next looks into it */
             break;
@@ -424,9 +423,7 @@ epoll_dgram_remove(rsl_backend *base, rsl_dgram *dgram)
 static rsl_status
 epoll_watch_set(rsl_backend *base, int fd, unsigned mask, rsl_err *err)
 {
-    epoll_backend *backend = epoll_of(base);
-
-    return rsl_watch_table_set(&backend->watches, backend->epfd, fd, mask, err);
+    return rsl_watch_table_set(base->watches, fd, mask, err);
 }
 
 static void
@@ -474,8 +471,10 @@ rsl_epoll_open(rsl_runtime *rt, rsl_backend **out, rsl_err *err)
     if (backend == NULL) {
         return RSL_NOMEM;
     }
-    backend->base = (rsl_backend){.ops = &epoll_ops, .rt = rt};
+    backend->base = (rsl_backend){
+        .ops = &epoll_ops, .rt = rt, .watches = &backend->watches};
     backend->epfd = epoll_create1(EPOLL_CLOEXEC);
+    backend->watches.epfd = backend->epfd;
     if (backend->epfd < 0) {
         *err = (rsl_err){.code = errno, .call = "epoll_create1"};
         goto fail_free;

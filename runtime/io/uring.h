@@ -127,8 +127,7 @@ typedef struct uring_backend {
     rsl_list arm_listeners;  /* [L] the same */
     rsl_list arm_dgrams;     /* [L] the same */
     bool wake_armed;         /* [L] multishot poll of the mailbox's eventfd */
-    bool watch_armed;        /* [L] one poll of watch_epfd */
-    int watch_epfd;          /* [K] */
+    bool watch_armed;        /* [L] one poll of watches.epfd */
     rsl_watch_table watches; /* [L] */
 
     bool unreaped;            /* [T] see above */

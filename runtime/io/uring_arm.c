@@ -224,7 +224,7 @@ arm_own_fds(uring_backend *backend)
     }
     if (!backend->watch_armed && backend->watches.count > 0) {
         backend->watch_armed =
-            uring_arm_poll(backend, backend->watch_epfd, POLLIN,
+            uring_arm_poll(backend, backend->watches.epfd, POLLIN,
                            uring_data(URING_OP_WATCH, 0));
         return backend->watch_armed;
     }
@@ -327,6 +327,7 @@ cancel_now(uring_backend *backend, const uint64_t *data, unsigned count)
 rsl_status
 uring_conn_add(rsl_backend *base, rsl_conn *conn)
 {
+    rsl_watch_table_drop(base->watches, conn->fd);
     conn->io_flags = URING_POLLS;
     conn->io_small = URING_SMALL_READS - 1; /* one that is small ends it */
     atomic_store(&uring_of(base)->steal_lacks, true);
@@ -400,6 +401,7 @@ rsl_status
 uring_listener_add(rsl_backend *base, rsl_listener *listener, rsl_err *err)
 {
     (void)err; /* an fd that cannot accept is told of by ACCEPT_ERROR */
+    rsl_watch_table_drop(base->watches, listener->fd);
     uring_want_listener(uring_of(base), listener);
     return RSL_OK;
 }

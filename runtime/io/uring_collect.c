@@ -292,11 +292,11 @@ collector_report_watches(collector *self)
 {
     uring_backend *backend = self->backend;
     struct epoll_event ready[WATCH_EVENTS];
-    int count = epoll_wait(backend->watch_epfd, ready, WATCH_EVENTS, 0);
+    int count = epoll_wait(backend->watches.epfd, ready, WATCH_EVENTS, 0);
 
     for (int i = 0; i < count; i++) {
-        rsl_watch_table_report(&backend->watches, backend->watch_epfd,
-                               ready[i].data.u64, ready[i].events, self->sink);
+        rsl_watch_table_report(&backend->watches, ready[i].data.u64,
+                               ready[i].events, self->sink);
     }
 }
 

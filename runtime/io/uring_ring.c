@@ -327,10 +327,7 @@ uring_recv(rsl_backend *base, rsl_conn *conn, void *buf, size_t cap,
 static rsl_status
 uring_watch_set(rsl_backend *base, int fd, unsigned mask, rsl_err *err)
 {
-    uring_backend *backend = uring_of(base);
-
-    return rsl_watch_table_set(&backend->watches, backend->watch_epfd, fd, mask,
-                               err);
+    return rsl_watch_table_set(base->watches, fd, mask, err);
 }
 
 /* In a forked child the ring is the parent's: unmapping and closing are all
@@ -345,7 +342,7 @@ uring_close(rsl_backend *base)
     }
     uring_bufs_free(backend);
     free(backend->stash.cqes);
-    close(backend->watch_epfd);
+    close(backend->watches.epfd);
     rsl_watch_table_fini(&backend->watches);
     if (backend->steal_epfd >= 0) {
         close(backend->steal_epfd);
@@ -396,13 +393,14 @@ rsl_uring_open(rsl_runtime *rt, rsl_backend **out, rsl_err *err)
     if (backend == NULL) {
         return RSL_NOMEM;
     }
-    backend->base = (rsl_backend){.ops = &uring_ops, .rt = rt};
+    backend->base = (rsl_backend){
+        .ops = &uring_ops, .rt = rt, .watches = &backend->watches};
     backend->steal_epfd = -1;
     rsl_list_init(&backend->arm_conns);
     rsl_list_init(&backend->arm_listeners);
     rsl_list_init(&backend->arm_dgrams);
-    backend->watch_epfd = epoll_create1(EPOLL_CLOEXEC);
-    if (backend->watch_epfd < 0) {
+    backend->watches.epfd = epoll_create1(EPOLL_CLOEXEC);
+    if (backend->watches.epfd < 0) {
         *err = (rsl_err){.code = errno, .call = "epoll_create1"};
         free(backend);
         return RSL_OS;

@@ -30,5 +30,6 @@ int io_run_stream_cases(void);
 int io_run_write_cases(void);
 int io_run_life_cases(void);
 int io_run_door_cases(void);
+int io_run_watch_cases(void);
 
 #endif

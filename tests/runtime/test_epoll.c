@@ -50,5 +50,5 @@ main(void)
 {
     io_backend = RSL_BACKEND_EPOLL;
     return io_run_stream_cases() + io_run_write_cases() + io_run_life_cases()
-           + io_run_door_cases() + run_quiet_cases();
+           + io_run_door_cases() + io_run_watch_cases() + run_quiet_cases();
 }

@@ -98,5 +98,5 @@ main(void)
         return 77;
     }
     return io_run_stream_cases() + io_run_write_cases() + io_run_life_cases()
-           + io_run_door_cases() + run_read_mode_cases();
+           + io_run_door_cases() + io_run_watch_cases() + run_read_mode_cases();
 }
