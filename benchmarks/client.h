@@ -111,6 +111,12 @@ bool tls_handshake(conn *c);
 ssize_t tls_send(conn *c, const void *bytes, size_t count);
 ssize_t tls_recv(conn *c, void *bytes, size_t count);
 
+/* Send what is gathered; false: the socket has no room for all of it. */
+bool tls_flush(conn *c);
+
+/* An answer is complete: those that follow need not be decrypted. */
+void tls_count(conn *c);
+
 /* Say the end to the peer; true if the session was a resumed one. */
 bool tls_end(conn *c);
 

@@ -130,6 +130,8 @@ conns_open(void)
 static void
 echo_write(conn *c)
 {
+    bool blocked;
+
     while (c->sent < request_bytes) {
         const char *from = request + c->sent;
         size_t count = request_bytes - c->sent;
@@ -144,7 +146,8 @@ echo_write(conn *c)
         }
         c->sent += (size_t)n;
     }
-    if (c->wants_write != (c->sent < request_bytes)) {
+    blocked = c->sent < request_bytes || (c->tls && !tls_flush(c));
+    if (c->wants_write != blocked) {
         conn_arm(c, !c->wants_write, EPOLL_CTL_MOD);
     }
 }
@@ -201,6 +204,9 @@ echo_complete(conn *c)
     counts.messages++;
     latency_add(now - c->started_ns, now);
     c->busy = false;
+    if (c->tls) {
+        tls_count(c);
+    }
     if (opt.messages && counts.messages >= (uint64_t)opt.messages) {
         return;
     }
