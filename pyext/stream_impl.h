@@ -97,6 +97,7 @@ typedef struct StreamTransport {
     bool reading;        /* asyncio would have a reader registered */
     bool paused;         /* pause_reading() */
     bool buffered;       /* the protocol is a BufferedProtocol */
+    bool reads_records;  /* TLS: the last read brought full records */
     bool fast;           /* the protocol is a FastProtocol */
     bool counted;        /* among its server's connections */
     bool has_held;       /* the conn keeps chunks that came while paused */

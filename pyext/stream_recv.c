@@ -28,6 +28,7 @@
 static void
 read_adapt(StreamTransport *self, size_t room, size_t size)
 {
+    self->reads_records = self->tls != NULL && size >= RSL_TLS_RECORD_MAX;
     size_t kept = self->read_hint - self->read_hint / READ_FADE;
     if (size == room) {
         self->read_hint = size == READ_MAX ? READ_MAX : 0;
@@ -93,15 +94,12 @@ read_by_scratch(StreamTransport *self, PyObject **out, rsl_err *err)
     return status;
 }
 
+/* Takes `data`, which has `room` bytes. */
 static rsl_status
-read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
+read_into(StreamTransport *self, PyObject *data, size_t room, PyObject **out,
+          rsl_err *err)
 {
-    PyObject *data =
-        PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->read_hint);
-    if (data == NULL) {
-        return RSL_OK; /* *out is NULL, and the exception is set */
-    }
-    size_t room = self->read_hint, size = 0;
+    size_t size = 0;
     rsl_status status =
         pyrsl_stream_recv(self, PyBytes_AS_STRING(data), room, &size, err);
     if (status != RSL_OK) {
@@ -116,9 +114,44 @@ read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
     return RSL_OK;
 }
 
+static rsl_status
+read_directly(StreamTransport *self, PyObject **out, rsl_err *err)
+{
+    PyObject *data =
+        PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->read_hint);
+    if (data == NULL) {
+        return RSL_OK; /* *out is NULL, and the exception is set */
+    }
+    return read_into(self, data, self->read_hint, out, err);
+}
+
+/* How much there is is known once it is received: of full records the engine
+ * decrypts into the very object; little and very much is better copied. */
+static rsl_status
+read_decrypted(StreamTransport *self, PyObject **out, rsl_err *err)
+{
+    size_t room = 0;
+    rsl_status status = rsl_conn_expect(self->conn, READ_MAX, &room, err);
+    if (status != RSL_OK) {
+        return status;
+    }
+    PyObject *data = NULL;
+    if (room >= RSL_TLS_RECORD_MAX && room <= READ_DIRECT_MAX) {
+        data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+        if (data == NULL) {
+            PyErr_Clear(); /* a recv has to follow, whatever comes of it */
+        }
+    }
+    return data == NULL ? read_by_scratch(self, out, err)
+                        : read_into(self, data, room, out, err);
+}
+
 rsl_status
 pyrsl_stream_recv_bytes(StreamTransport *self, PyObject **out, rsl_err *err)
 {
+    if (self->reads_records && self->tls != NULL && !self->tls->given_away) {
+        return read_decrypted(self, out, err);
+    }
     return self->read_hint == 0 ? read_by_scratch(self, out, err)
                                 : read_directly(self, out, err);
 }

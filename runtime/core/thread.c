@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -206,6 +207,15 @@ rsl_thread_free(rsl_thread *thread, bool forked)
     }
     close(thread->kick_fd);
     free(thread);
+}
+
+bool
+rsl_thread_has_cpu(void)
+{
+    cpu_set_t cpus;
+
+    /* Refused where there are more CPUs than the set has room for. */
+    return sched_getaffinity(0, sizeof cpus, &cpus) < 0 || CPU_COUNT(&cpus) > 1;
 }
 
 void

@@ -16,6 +16,10 @@ rsl_status rsl_thread_new(rsl_runtime *rt, rsl_thread **out, rsl_err *err);
 /* Join. In a forked child, where the thread does not exist, only free. */
 void rsl_thread_free(rsl_thread *thread, bool forked);
 
+/* Whether it could run at the same time as the caller: not where both are bound
+ * to one CPU. A system call, because that changes. */
+bool rsl_thread_has_cpu(void);
+
 /* Begin to tick. Ignored while it ticks, or while rt->stopping. */
 void rsl_thread_kick(rsl_thread *thread);
 

@@ -320,6 +320,9 @@ rsl_runtime_note_busy(rsl_runtime *rt, unsigned pending)
         return;
     }
     rt->last_kick_ns = now_ns;
+    if (!rsl_thread_has_cpu()) {
+        return;
+    }
     rt->kicks++;
     rsl_prof_end(RSL_PROF_KICK, rsl_prof_begin(), 0);
     rsl_thread_kick(rt->thread);

@@ -36,7 +36,8 @@ enum {
     URING_SQ_ENTRIES = 256,
     URING_CQ_ENTRIES = 4096,
     URING_BUFS = 128, /* a power of two */
-    URING_BUF_SIZE = 16 << 10,
+    /* A full record of TLS and its header fit. */
+    URING_BUF_SIZE = (16 << 10) + 512,
     URING_BUF_GROUP = 0,
     URING_BATCH_MIN = 4, /* fewer sends are as cheap one by one */
     URING_BATCH_MAX = 128,
@@ -46,9 +47,10 @@ enum {
     /* A provided buffer saves a system call and costs a copy. A conn that
      * brings this much at once is polled from then on, and read straight into
      * the memory in which its bytes are delivered... */
-    URING_MUCH_BYTES = 2 * URING_BUF_SIZE,
-    /* ... until so many reads in a row had fewer bytes than a buffer. */
+    URING_MUCH_BYTES = 32 << 10,
+    /* ... until so many reads in a row had fewer bytes than this. */
     URING_SMALL_READS = 16,
+    URING_SMALL_BYTES = 16 << 10,
 };
 
 /* What a completion is about: the top byte of user_data, over an id. */

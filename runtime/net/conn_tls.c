@@ -12,57 +12,6 @@
 /* Ciphertext is received in pieces of at most so many bytes. */
 enum { TLS_RECV_MAX = 256 << 10 };
 
-rsl_status
-rsl_conn_set_tls(rsl_conn *conn, rsl_tls *engine)
-{
-    rsl_conn_tls *tls;
-
-    assert(conn->tls == NULL && conn->write_count == 0 && !conn->in_batch);
-    tls = calloc(1, sizeof *tls);
-    if (tls == NULL) {
-        return RSL_NOMEM;
-    }
-    tls->engine = engine;
-    pthread_mutex_init(&tls->lock, NULL);
-    atomic_init(&tls->shared, false);
-    atomic_init(&tls->cipher_ahead, 0);
-    conn->tls = tls;
-    return RSL_OK;
-}
-
-/* --- Who uses the engine --- */
-
-bool
-rsl_conn_tls_lock(const rsl_conn *conn)
-{
-    if (rsl_runtime_is_forked(conn->rt)) {
-        return false;
-    }
-    pthread_mutex_lock(&conn->tls->lock);
-    return true;
-}
-
-void
-rsl_conn_tls_unlock(const rsl_conn *conn, bool locked)
-{
-    if (locked) {
-        pthread_mutex_unlock(&conn->tls->lock);
-    }
-}
-
-void
-rsl_conn_share_tls(rsl_conn *conn, bool shared)
-{
-    bool locked;
-
-    if (conn->tls == NULL) {
-        return;
-    }
-    locked = rsl_conn_tls_lock(conn);
-    atomic_store(&conn->tls->shared, shared);
-    rsl_conn_tls_unlock(conn, locked);
-}
-
 /* --- Input --- */
 
 static rsl_status tls_feed_chunk(rsl_conn *conn);
@@ -73,6 +22,10 @@ tls_keep_input(rsl_conn *conn)
     rsl_conn_tls *tls = conn->tls;
     rsl_chunk **link;
 
+    if (tls->expected) {
+        tls->expected = false;
+        (void)rsl_tls_keep(tls->engine); /* it fails for good otherwise */
+    }
     while (tls_feed_chunk(conn) == RSL_OK) {
         continue;
     }
@@ -326,6 +279,43 @@ tls_has_news(const rsl_tls *engine)
            || rsl_tls_state_now(engine) != RSL_TLS_STATE_OPEN;
 }
 
+/* Plaintext is never longer than its ciphertext; but the library may have part
+ * of a record inside. */
+static size_t
+tls_plain_max(const rsl_conn_tls *tls)
+{
+    size_t size = rsl_tls_input_bytes(tls->engine);
+    const rsl_chunk *chunk = tls->in_head;
+
+    if (rsl_tls_has_pending(tls->engine)) {
+        size += RSL_TLS_RECORD_MAX;
+    }
+    if (chunk != NULL && tls->fed) {
+        chunk = chunk->next;
+    }
+    for (; chunk != NULL; chunk = chunk->next) {
+        size += chunk->len;
+    }
+    return size;
+}
+
+rsl_status
+rsl_conn_expect(rsl_conn *conn, size_t cap, size_t *out, rsl_err *err)
+{
+    rsl_conn_tls *tls = conn->tls;
+    bool locked = rsl_conn_tls_lock(conn);
+    rsl_status status = RSL_OK;
+
+    if (tls->in_head == NULL && !tls->ended && !tls_has_news(tls->engine)) {
+        status = tls_feed_socket(conn, cap, err);
+        tls->asked = tls->expected = status == RSL_OK;
+        tls->may_read = status == RSL_OK; /* as a recv that found nothing */
+    }
+    *out = tls_plain_max(tls);
+    rsl_conn_tls_unlock(conn, locked);
+    return status;
+}
+
 static rsl_status
 tls_recv(rsl_conn *conn, uint8_t *buf, size_t cap, size_t *out, rsl_err *err)
 {
@@ -333,7 +323,8 @@ tls_recv(rsl_conn *conn, uint8_t *buf, size_t cap, size_t *out, rsl_err *err)
     rsl_status status = RSL_OK;
     size_t filled = 0;
 
-    tls->asked = false;
+    tls->asked = tls->expected;
+    tls->expected = false;
     while (status == RSL_OK && filled < cap) {
         size_t some = 0;
         rsl_tls_status answer;
@@ -468,16 +459,4 @@ rsl_conn_tls_close(rsl_conn *conn)
     rsl_chunk_release(conn->rt, tls->in_head);
     tls->in_head = tls->in_tail = NULL;
     rsl_conn_tls_unlock(conn, locked);
-}
-
-void
-rsl_conn_tls_free(rsl_conn *conn)
-{
-    rsl_conn_tls *tls = conn->tls;
-
-    if (tls != NULL) {
-        conn->tls = NULL;
-        pthread_mutex_destroy(&tls->lock);
-        free(tls);
-    }
 }

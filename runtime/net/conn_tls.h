@@ -42,6 +42,7 @@ typedef struct rsl_conn_tls {
     bool fed;
     bool may_read;     /* [L] input since the engine last asked for more */
     bool asked;        /* [L] in a recv: the socket has been asked */
+    bool expected;     /* [L] the next recv goes on where expect has been */
     bool ended;        /* [L] nothing follows what is in the queue */
     bool away;         /* [L] another thread makes a step of the handshake */
     bool close_wanted; /* [L] close_notify goes behind what is queued */

@@ -10,11 +10,12 @@ rsl_conn_tls_count(rsl_conn_tls *tls, rsl_chunk *chunk)
     atomic_fetch_add(&tls->cipher_ahead, 1);
 }
 
-/* Under the lock. */
+/* Under the lock. What is lent for a recv that is about to follow comes
+ * before. */
 static bool
 steal_may_decrypt(rsl_conn_tls *tls)
 {
-    return !tls->gone && atomic_load(&tls->shared)
+    return !tls->gone && !tls->expected && atomic_load(&tls->shared)
            && atomic_load(&tls->cipher_ahead) == 0 && tls->in_head == NULL
            && rsl_tls_state_now(tls->engine) == RSL_TLS_STATE_OPEN;
 }

@@ -84,6 +84,12 @@ rsl_tls_input_bytes(const rsl_tls *tls)
 }
 
 bool
+rsl_tls_has_pending(const rsl_tls *tls)
+{
+    return tls->ops->has_pending(tls);
+}
+
+bool
 rsl_tls_has_input(const rsl_tls *tls)
 {
     return rsl_tls_input_size(&tls->input) > 0 || tls->ops->has_pending(tls);

@@ -116,12 +116,19 @@ io_stream_read(io_stream *stream)
 {
     static uint8_t buf[IO_RECV_BYTES];
     rsl_err err = {0};
-    size_t got = 0;
+    size_t got = 0, about = 0;
+    rsl_status status = RSL_OK;
 
     if (stream->paused) {
         return;
     }
-    switch ((int)rsl_conn_recv(stream->conn, buf, sizeof buf, &got, &err)) {
+    if (stream->expects) {
+        status = rsl_conn_expect(stream->conn, sizeof buf, &about, &err);
+    }
+    if (status == RSL_OK) {
+        status = rsl_conn_recv(stream->conn, buf, sizeof buf, &got, &err);
+    }
+    switch ((int)status) {
     case RSL_OK:
         io_stream_append(stream, buf, got);
         break;

@@ -31,6 +31,7 @@ typedef struct io_stream {
     size_t len;
     bool paused;
     bool has_tls;          /* the conn has an engine */
+    bool expects;          /* rsl_conn_expect() before each recv */
     unsigned plain_chunks; /* that the runtime thread had decrypted */
     unsigned events, readables, eofs, errors, writables, sents;
     int error, sent_code;

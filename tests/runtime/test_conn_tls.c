@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/post.h"
+#include "core/runtime_impl.h"
 #include "net/conn_impl.h"
 #include "net/conn_tls.h"
 #include "tls_pair.h"
@@ -145,19 +146,87 @@ callback_for_200_us(void)
 /* --- Cases --- */
 
 static void
-the_loop_thread_decrypts(void **state)
+loop_thread_decrypts(bool expects)
 {
     fixture f;
 
-    (void)state;
     open_fixture(&f, RSL_TAKEOVER_NEVER);
     rsl_conn_share_tls(f.stream.conn, true);
+    f.stream.expects = expects;
     for (int i = 0; i < 50; i++) {
         peer_send_piece(&f);
         io_until(&f.loop, f.stream.len == f.sent);
     }
     assert_all_arrived(&f);
     assert_int_equal(f.stream.plain_chunks, 0);
+    close_fixture(&f);
+}
+
+static void
+the_loop_thread_decrypts(void **state)
+{
+    (void)state;
+    loop_thread_decrypts(false);
+}
+
+static void
+the_loop_thread_decrypts_what_it_expects(void **state)
+{
+    (void)state;
+    loop_thread_decrypts(true);
+}
+
+static void
+expect_a_piece(fixture *f)
+{
+    rsl_status status = RSL_AGAIN;
+    rsl_err err = {0};
+    size_t room = 0;
+
+    if (io_backend != RSL_BACKEND_EPOLL) {
+        skip(); /* the ring receives by itself */
+    }
+    open_fixture(f, RSL_TAKEOVER_NEVER);
+    rsl_conn_share_tls(f->stream.conn, true);
+    peer_send_piece(f);
+    while (status == RSL_AGAIN) {
+        status = rsl_conn_expect(f->stream.conn, BULK, &room, &err);
+    }
+    assert_int_equal(status, RSL_OK);
+    assert_true(room > 0);
+}
+
+/* What it has read comes later. */
+static void
+the_runtime_thread_leaves_what_is_expected(void **state)
+{
+    fixture f;
+
+    (void)state;
+    expect_a_piece(&f);
+    assert_false(
+        rsl_conn_tls_steal(f.stream.conn, f.stream.conn->tls, "x", 1, NULL));
+    peer_send_piece(&f);
+    io_until(&f.loop, f.stream.len == f.sent);
+    assert_all_arrived(&f);
+    close_fixture(&f);
+}
+
+/* What was received for a recv that does not follow is in memory that others
+ * use as well. */
+static void
+what_was_expected_is_kept_when_reading_stops(void **state)
+{
+    fixture f;
+
+    (void)state;
+    expect_a_piece(&f);
+    rsl_conn_read_stop(f.stream.conn);
+    memset(f.loop.rt->tls_scratch, 0, BULK);
+    assert_int_equal(rsl_conn_read_start(f.stream.conn), RSL_OK);
+    peer_send_piece(&f);
+    io_until(&f.loop, f.stream.len == f.sent);
+    assert_all_arrived(&f);
     close_fixture(&f);
 }
 
@@ -324,6 +393,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_loop_thread_decrypts),
+        cmocka_unit_test(the_loop_thread_decrypts_what_it_expects),
+        cmocka_unit_test(the_runtime_thread_leaves_what_is_expected),
+        cmocka_unit_test(what_was_expected_is_kept_when_reading_stops),
         cmocka_unit_test(the_runtime_thread_decrypts_for_a_busy_one),
         cmocka_unit_test(an_engine_that_is_not_shared_is_the_loops_alone),
         cmocka_unit_test(an_end_comes_behind_all_bytes),

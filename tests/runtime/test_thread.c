@@ -146,6 +146,9 @@ begin_busy(busy_fixture *f, size_t len)
 {
     static const uint8_t zeros[2 * RSL_TICK_WORTH_BYTES];
 
+    if (!rsl_thread_has_cpu()) {
+        skip(); /* on one CPU nobody helps */
+    }
     memset(f, 0, sizeof *f);
     f->rt = fake_runtime(RSL_TAKEOVER_AUTO, NULL);
     f->conn = fake_conn(f->rt, &f->reader, &f->peer);
@@ -172,6 +175,26 @@ a_saturated_loop_thread_gets_help(void **state)
     rsl_runtime_note_busy(f.rt, 2);
     assert_true(SOON(f.rt->takeovers));
     assert_int_equal(f.rt->kicks, 1);
+    end_busy(&f);
+}
+
+/* Help would take its CPU away. */
+static void
+a_loop_thread_bound_to_one_cpu_gets_none(void **state)
+{
+    busy_fixture f;
+    cpu_set_t before, one;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    begin_busy(&f, 2 * RSL_TICK_WORTH_BYTES);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    look_busy_for(f.rt, 2 * RSL_BUSY_KICK_NS);
+    rsl_runtime_note_busy(f.rt, 2);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(f.rt->kicks, 0);
     end_busy(&f);
 }
 
@@ -280,6 +303,7 @@ main(void)
         cmocka_unit_test(the_thread_has_a_name_and_every_signal_blocked),
         cmocka_unit_test(leave_waits_for_a_steal_in_progress),
         cmocka_unit_test(a_saturated_loop_thread_gets_help),
+        cmocka_unit_test(a_loop_thread_bound_to_one_cpu_gets_none),
         cmocka_unit_test(a_quick_turn_gets_none),
         cmocka_unit_test(kicks_are_rare),
         cmocka_unit_test(help_that_was_not_worth_it_is_not_repeated_soon),

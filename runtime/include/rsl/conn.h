@@ -137,6 +137,13 @@ rsl_status rsl_conn_feed_copy(rsl_conn *conn, const void *data, size_t len);
  * step of the handshake is not counted. */
 size_t rsl_conn_tls_input_bytes(const rsl_conn *conn);
 
+/* Before rsl_conn_recv() of a conn with an engine: have input, at most about
+ * `cap` bytes where it is the socket's, and say how much plaintext it is: at
+ * most that, unless a record came in pieces. What is lent for it ends with the
+ * recv, which follows at once, or when reading stops. Results as of a recv. */
+rsl_status
+rsl_conn_expect(rsl_conn *conn, size_t cap, size_t *out, rsl_err *err);
+
 /* Whether rsl_conn_recv() may have plaintext, or an end, to give although no
  * event will say so. */
 bool rsl_conn_has_plain(const rsl_conn *conn);

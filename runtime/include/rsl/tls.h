@@ -116,6 +116,10 @@ size_t rsl_tls_input_bytes(const rsl_tls *tls);
 /* Whether rsl_tls_read() may have something to give without more input. */
 bool rsl_tls_has_input(const rsl_tls *tls);
 
+/* Whether its library has taken input that it has not given as plaintext. A
+ * part of a record counts with OpenSSL only. */
+bool rsl_tls_has_pending(const rsl_tls *tls);
+
 /* --- The connection --- */
 
 /* Go on with the handshake as far as the input reaches: DONE, WANT_READ,
