@@ -125,6 +125,7 @@ loop_wait(LoopObject *self)
     rsl_status status = RSL_OK;
     if (timeout_ns == 0 || self->io_batch) {
         int64_t start_ns = rsl_prof_begin();
+        (void)rsl_runtime_look(self->rt, 0); /* collect tells */
         status = rsl_runtime_wait(self->rt, 0, &err);
         rsl_runtime_collect(self->rt, &self->sink);
         rsl_prof_end(RSL_PROF_LOOK, start_ns, loop_found(self) - before);
@@ -133,7 +134,11 @@ loop_wait(LoopObject *self)
             return loop_wait_failed(status, &err);
         }
     }
-    status = loop_pause(self, rsl_runtime_wait, timeout_ns, &err);
+    /* With the GIL: a thread that breaks the rules may add a reader. */
+    timeout_ns = rsl_runtime_look(self->rt, timeout_ns);
+    status = timeout_ns == 0
+                 ? rsl_runtime_wait(self->rt, 0, &err)
+                 : loop_pause(self, rsl_runtime_wait, timeout_ns, &err);
     int64_t start_ns = rsl_prof_begin();
     rsl_runtime_collect(self->rt, &self->sink);
     rsl_prof_end(RSL_PROF_COLLECT, start_ns, loop_found(self) - before);

@@ -185,14 +185,19 @@ turn_park(rsl_runtime *rt)
     return false;
 }
 
-/* Whether sockets that were noted for a wait have become ready already. */
-static bool
-turn_looks_at_watches(rsl_runtime *rt, bool sleeps)
+int64_t
+rsl_runtime_look(rsl_runtime *rt, int64_t timeout_ns)
 {
     rsl_watch_table *watches = rt->backend->watches;
 
-    return watches != NULL && rsl_watch_table_notes(watches)
-           && rsl_watch_table_look(watches, sleeps);
+    assert(rt->has_token);
+    if (watches == NULL || !rsl_watch_table_notes(watches)) {
+        return timeout_ns;
+    }
+    if (!rsl_list_is_empty(&rt->dirty)) {
+        timeout_ns = 0; /* output is still to be sent */
+    }
+    return rsl_watch_table_look(watches, timeout_ns != 0) ? 0 : timeout_ns;
 }
 
 rsl_status
@@ -205,9 +210,6 @@ rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err)
     assert(rt->has_token);
     if (!rsl_list_is_empty(&rt->dirty)) {
         timeout_ns = 0; /* output is still to be sent */
-    }
-    if (turn_looks_at_watches(rt, timeout_ns != 0)) {
-        timeout_ns = 0;
     }
     if (timeout_ns == 0) {
         turn_goes_on(rt);

@@ -299,6 +299,7 @@ io_loop_poll(io_loop *loop, int64_t timeout_ns)
     if (loop->head < loop->count) {
         timeout_ns = 0;
     }
+    timeout_ns = rsl_runtime_look(loop->rt, timeout_ns);
     assert_int_equal(rsl_runtime_wait(loop->rt, timeout_ns, &err), RSL_OK);
     rsl_runtime_collect(loop->rt, &loop->sink);
     rsl_runtime_release(loop->rt, (unsigned)(loop->count - loop->head));

@@ -123,6 +123,12 @@ rsl_status rsl_runtime_acquire(rsl_runtime *rt, rsl_sink *sink);
  * also for a time-out and EINTR. */
 rsl_status rsl_runtime_wait(rsl_runtime *rt, int64_t timeout_ns, rsl_err *err);
 
+/* Before each wait: look at the fds whose watch begins now (watch.h), and arm
+ * what a sleep of `timeout_ns` has to hear of. Returns for how long to wait: 0
+ * when something was found, which rsl_runtime_collect() emits. Under the token,
+ * and under the lock, if any, that whoever calls rsl_watch_set() holds. */
+int64_t rsl_runtime_look(rsl_runtime *rt, int64_t timeout_ns);
+
 /* Emit what rsl_runtime_wait() found. Calls hooks. Under the token. */
 void rsl_runtime_collect(rsl_runtime *rt, rsl_sink *sink);
 
