@@ -117,9 +117,8 @@ args_call_complete(const pyrsl_params *params, pyrsl_call *out)
 }
 
 int
-pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
-                Py_ssize_t nargs, PyObject *kwnames, PyObject *context_name,
-                pyrsl_call *out)
+pyrsl_args_call_any(const pyrsl_params *params, PyObject *const *args,
+                    Py_ssize_t nargs, PyObject *kwnames, pyrsl_call *out)
 {
     out->args = args;
     out->nargs = nargs;
@@ -131,8 +130,8 @@ pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
             PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
             PyObject *value = args[nargs + i];
-            if (keyword == context_name
-                || PyUnicode_Compare(keyword, context_name) == 0) {
+            if (keyword == out->context_name
+                || PyUnicode_Compare(keyword, out->context_name) == 0) {
                 out->context = value == Py_None ? NULL : value;
             } else if (PyErr_Occurred()
                        || args_call_keyword(params, keyword, value, out) < 0) {

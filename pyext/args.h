@@ -47,17 +47,39 @@ enum { PYRSL_LEADING_MAX = 2 };
 /* A call of the form f(first, second, *args, context=None), of which the
  * leading arguments may come by keyword when no others are given. */
 typedef struct pyrsl_call {
-    PyObject *const *args; /* leading ones first, borrowed */
+    PyObject *context_name; /* given: "context", interned */
+    PyObject *const *args;  /* leading ones first, borrowed */
     Py_ssize_t nargs;
     PyObject *context; /* borrowed, or NULL */
     PyObject *store[PYRSL_LEADING_MAX];
 } pyrsl_call;
 
+/* pyrsl_args_call() of any arguments. */
+int pyrsl_args_call_any(const pyrsl_params *params, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *kwnames, pyrsl_call *out);
+
 /* Bind to `params` (positional is not looked at; required leading ones).
  * 0, or -1 with TypeError. */
-int pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
-                    Py_ssize_t nargs, PyObject *kwnames, PyObject *context_name,
-                    pyrsl_call *out);
+static inline int
+pyrsl_args_call(const pyrsl_params *params, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *kwnames, pyrsl_call *out)
+{
+    out->args = args;
+    out->nargs = nargs;
+    out->context = NULL;
+    if (nargs >= params->required) {
+        if (kwnames == NULL) {
+            return 0;
+        }
+        /* A task's wake-up; the name is interned on both sides. */
+        if (PyTuple_GET_SIZE(kwnames) == 1
+            && PyTuple_GET_ITEM(kwnames, 0) == out->context_name) {
+            out->context = args[nargs] == Py_None ? NULL : args[nargs];
+            return 0;
+        }
+    }
+    return pyrsl_args_call_any(params, args, nargs, kwnames, out);
+}
 
 /* The descriptor that is the int `number`, which `object` gave. -1 with
  * ValueError in the words of the selectors module, or OverflowError. */

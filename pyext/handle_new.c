@@ -9,6 +9,15 @@
 
 #include "handle.h"
 
+static inline void
+handle_drop_args(HandleObject *self, handle_tail *tail)
+{
+    while (tail->count > 0) {
+        Py_DECREF(tail->args[--tail->count]);
+    }
+    Py_CLEAR(self->args);
+}
+
 /* --- Reuse --- */
 
 #ifdef Py_GIL_DISABLED
@@ -57,10 +66,11 @@ handle_set(PyObject **slot, PyObject *constant)
 }
 
 /* As handle_blank() made it; a finalizer may run, and finds no handle. */
-static void
+static inline void
 handle_wipe(LoopObject *loop, HandleObject *self)
 {
-    pyrsl_handle_clear_args(self);
+    handle_tail *tail = pyrsl_handle_tail(self);
+    handle_drop_args(self, tail);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->context);
     handle_set(&self->cancelled, Py_False);
@@ -71,7 +81,6 @@ handle_wipe(LoopObject *loop, HandleObject *self)
         Py_CLEAR(timer->scheduled);
         Py_CLEAR(timer->when);
     }
-    handle_tail *tail = pyrsl_handle_tail(self);
     tail->shares = tail->tracked = false;
 }
 
@@ -153,11 +162,7 @@ pyrsl_handle_lists_trim(LoopObject *loop)
 void
 pyrsl_handle_clear_args(HandleObject *self)
 {
-    handle_tail *tail = pyrsl_handle_tail(self);
-    while (tail->count > 0) {
-        Py_DECREF(tail->args[--tail->count]);
-    }
-    Py_CLEAR(self->args);
+    handle_drop_args(self, pyrsl_handle_tail(self));
 }
 
 static PyObject *

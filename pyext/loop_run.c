@@ -164,12 +164,11 @@ static inline __attribute__((always_inline)) int
 loop_run_event(LoopObject *self, rsl_event event)
 {
     int status = 0;
-    if (rsl_tag_kind(event.tag) != RSL_EV_CALL) {
-        pyrsl_contexts_leave(&self->contexts);
-    }
-    switch (rsl_tag_kind(event.tag)) {
-    case RSL_EV_CALL:
+    if (rsl_tag_kind(event.tag) == RSL_EV_CALL) {
         return loop_run_queued(self, event.u.ptr);
+    }
+    pyrsl_contexts_leave(&self->contexts);
+    switch (rsl_tag_kind(event.tag)) {
     case RSL_EV_READABLE:
     case RSL_EV_DATA:
     case RSL_EV_EOF:
@@ -194,6 +193,7 @@ loop_run_event(LoopObject *self, rsl_event event)
         }
         pyrsl_dns_deliver(self, event.u.ptr);
         break;
+    case RSL_EV_CALL: /* above */
     case RSL_EV_NONE:
     case RSL_EV_WATCH:
         break;
@@ -233,6 +233,7 @@ loop_run_ready_observed(LoopObject *self)
             status = loop_run_between(self);
         }
     }
+    pyrsl_contexts_leave(&self->contexts);
     pyrsl_loop_end_observing(self, start_ns, before);
     return status;
 }
@@ -256,9 +257,32 @@ loop_run_ready(LoopObject *self)
     return 0;
 }
 
-int
-pyrsl_loop_turn(LoopObject *self)
+/* Whether all there is to do are callbacks that the last turn made ready: with
+ * no timer, no deadline and nothing from outside a turn is what runs them. The
+ * context that the last one ran in may still be entered. */
+static inline bool
+loop_only_runs(LoopObject *self)
 {
+#ifdef Py_GIL_DISABLED /* strangers add timers */
+    (void)self;
+    return false;
+#else
+    return self->ready.count > 0 && self->ready.io_count == 0
+           && self->wheel.count == 0 && self->waits.count == 0
+           && self->waits.late == NULL
+           && pyrsl_timers_count(&self->timers) == 0;
+#endif
+}
+
+/* What comes before a turn's callbacks. */
+static int
+loop_begin_turn(LoopObject *self)
+{
+    if (loop_only_runs(self) && rsl_runtime_go_on_quietly(self->rt)) {
+        rsl_stat_set(self->stats, RSL_STAT_TIMERS, 0);
+        return PyErr_CheckSignals();
+    }
+    pyrsl_contexts_leave(&self->contexts);
     if (pyrsl_loop_poll(self) < 0) {
         return -1;
     }
@@ -268,7 +292,13 @@ pyrsl_loop_turn(LoopObject *self)
         return -1;
     }
     pyrsl_wheel_note(&self->wheel);
-    int status = loop_run_ready(self);
+    return 0;
+}
+
+/* What comes after them. */
+static int
+loop_end_turn(LoopObject *self, int status)
+{
     pyrsl_contexts_leave(&self->contexts);
     /* Not before: what was on its way has been read by now. */
     if (status == 0 && self->wheel.count > 0) {
@@ -284,6 +314,21 @@ pyrsl_loop_turn(LoopObject *self)
         status = -1;
     }
     return status;
+}
+
+int
+pyrsl_loop_turn(LoopObject *self)
+{
+    if (loop_begin_turn(self) < 0) {
+        pyrsl_contexts_leave(&self->contexts);
+        return -1;
+    }
+    int status = loop_run_ready(self);
+    if (status == 0 && loop_only_runs(self) && !self->lost_event
+        && !rsl_runtime_has_output(self->rt)) {
+        return 0;
+    }
+    return loop_end_turn(self, status);
 }
 
 /* --- Methods --- */

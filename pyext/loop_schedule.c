@@ -56,10 +56,8 @@ static PyObject *
 loop_make_call(LoopObject *self, const pyrsl_params *params,
                PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    pyrsl_call call;
-    if (pyrsl_args_call(params, args, nargs, kwnames, self->st->str_context,
-                        &call)
-            < 0
+    pyrsl_call call = {.context_name = self->st->str_context};
+    if (pyrsl_args_call(params, args, nargs, kwnames, &call) < 0
         || pyrsl_loop_check_closed(self) < 0) {
         return NULL;
     }
@@ -164,10 +162,8 @@ static PyObject *
 loop_call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
              PyObject *kwnames)
 {
-    pyrsl_call call;
-    if (pyrsl_args_call(&call_at_params, args, nargs, kwnames,
-                        self->st->str_context, &call)
-        < 0) {
+    pyrsl_call call = {.context_name = self->st->str_context};
+    if (pyrsl_args_call(&call_at_params, args, nargs, kwnames, &call) < 0) {
         return NULL;
     }
     if (call.args[0] == Py_None) {
@@ -191,10 +187,8 @@ static PyObject *
 loop_call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                 PyObject *kwnames)
 {
-    pyrsl_call call;
-    if (pyrsl_args_call(&call_later_params, args, nargs, kwnames,
-                        self->st->str_context, &call)
-        < 0) {
+    pyrsl_call call = {.context_name = self->st->str_context};
+    if (pyrsl_args_call(&call_later_params, args, nargs, kwnames, &call) < 0) {
         return NULL;
     }
     if (call.args[0] == Py_None) {

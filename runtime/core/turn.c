@@ -38,7 +38,7 @@ turn_deliver_data(rsl_runtime *rt, rsl_event event, rsl_sink *sink)
         return;
     }
     atomic_fetch_sub(&conn->stolen_bytes, chunk->len);
-    conn->chain_bytes += chunk->len;
+    conn->chain_bytes += (uint32_t)chunk->len;
     rsl_conn_count_read(conn, &rt->stats, chunk->len);
     rsl_stat_add(&rt->stats, RSL_STAT_READS_HANDED, 1);
     if (conn->chain_drain == rt->drains
@@ -49,7 +49,7 @@ turn_deliver_data(rsl_runtime *rt, rsl_event event, rsl_sink *sink)
     }
     conn->chain_drain = rt->drains;
     conn->chain_tail = chunk;
-    conn->chain_bytes = chunk->len;
+    conn->chain_bytes = (uint32_t)chunk->len;
     conn->queued_events++;
     rt->drained++;
     sink->emit(sink, event);
@@ -72,22 +72,13 @@ turn_deliver(rsl_runtime *rt, rsl_msg *msg, rsl_sink *sink)
     sink->emit(sink, event);
 }
 
-void
-rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
+static void
+turn_drain(rsl_runtime *rt, rsl_sink *sink)
 {
-    rsl_msg *msg;
-    int64_t start_ns;
+    int64_t start_ns = rsl_prof_begin();
+    rsl_msg *msg = rsl_mailbox_take(&rt->mailbox);
 
-    if (atomic_load(&rt->woken)) {
-        atomic_store(&rt->woken, false); /* this is the look around */
-    }
-    msg = rsl_mailbox_take(&rt->mailbox);
-    rt->drained = 0;
     rt->drains++;
-    if (msg == NULL) {
-        return;
-    }
-    start_ns = rsl_prof_begin();
     while (msg != NULL) {
         rsl_msg *next = msg->next;
         turn_deliver(rt, msg, sink);
@@ -97,6 +88,18 @@ rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
         rsl_stat_add(&rt->stats, RSL_STAT_HANDOVERS, rt->drained);
     }
     rsl_prof_end(RSL_PROF_DRAIN, start_ns, rt->drained);
+}
+
+void
+rsl_runtime_drain(rsl_runtime *rt, rsl_sink *sink)
+{
+    if (atomic_load(&rt->woken)) {
+        atomic_store(&rt->woken, false); /* this is the look around */
+    }
+    rt->drained = 0;
+    if (!rsl_mailbox_is_empty(&rt->mailbox)) {
+        turn_drain(rt, sink);
+    }
 }
 
 /* While the runtime thread steals and this one has something to run, polling
@@ -114,17 +117,23 @@ turn_leaves_poll(const rsl_runtime *rt)
            && rsl_clock_now_ns() - busy_since_ns < RSL_STICKY_POLL_NS;
 }
 
-bool
-rsl_runtime_is_quiet(const rsl_runtime *rt)
+static inline bool
+turn_is_quiet(const rsl_runtime *rt)
 {
     const rsl_backend *backend = rt->backend;
 
     /* A loop thread that was busy says in release that it no longer is. */
-    return rt->drained == 0 && atomic_load(&rt->busy_since_ns) == 0
+    return atomic_load(&rt->busy_since_ns) == 0
            && (backend->watches == NULL
                || !rsl_watch_table_notes(backend->watches))
            && rsl_list_is_empty(&rt->dirty) && rsl_list_is_empty(&rt->closing)
            && backend->ops->is_quiet != NULL && backend->ops->is_quiet(backend);
+}
+
+bool
+rsl_runtime_is_quiet(const rsl_runtime *rt)
+{
+    return rt->drained == 0 && turn_is_quiet(rt);
 }
 
 /* One turn after the other without a sleep. */
@@ -140,6 +149,17 @@ void
 rsl_runtime_go_on(rsl_runtime *rt)
 {
     turn_goes_on(rt);
+}
+
+bool
+rsl_runtime_go_on_quietly(rsl_runtime *rt)
+{
+    if (!rsl_mailbox_is_empty(&rt->mailbox) || atomic_load(&rt->woken)
+        || !turn_is_quiet(rt)) {
+        return false;
+    }
+    turn_goes_on(rt);
+    return true;
 }
 
 /* Sends that the last flush only prepared would go out with this turn's wait.
@@ -372,6 +392,12 @@ rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink)
     }
     rt->flush_sink = &rt->post_sink;
     rsl_prof_end(RSL_PROF_SEND, start_ns, sent);
+}
+
+bool
+rsl_runtime_has_output(const rsl_runtime *rt)
+{
+    return !rsl_list_is_empty(&rt->dirty);
 }
 
 static bool

@@ -6,6 +6,7 @@ import contextvars
 import os
 import signal
 import socket
+import threading
 
 import pytest
 
@@ -33,6 +34,99 @@ def test_call_soon_runs_in_a_copy_of_the_callers_context(loop):
     run_and_stop(loop)
     assert seen == ["at the call", "at the call"]
     assert variable.get() == "default"
+
+
+def test_turns_of_callbacks_alone_keep_their_contexts_apart(loop):
+    seen = []
+    own = context_with("its own")
+
+    def step(left, value):
+        seen.append(variable.get())
+        if left % 7 == 0:
+            variable.set(value)
+        if left > 0:
+            loop.call_soon(step, left - 1, value + 1)
+        else:
+            loop.stop()
+
+    def in_its_own(left):
+        seen.append(variable.get())
+        if left > 0:
+            loop.call_soon(in_its_own, left - 1, context=own)
+
+    loop.call_soon(step, 100, 1)
+    loop.call_soon(in_its_own, 100, context=own)
+    loop.run_forever()
+    assert seen[1::2] == ["its own"] * len(seen[1::2])
+    expected, value = [], "default"
+    for left in range(100, -1, -1):
+        expected.append(value)
+        if left % 7 == 0:
+            value = 101 - left
+    assert seen[::2] == expected
+    assert variable.get() == "default"
+
+
+@pytest.mark.parametrize("end", ["stop", "exit"])
+def test_a_chain_that_ends_leaves_the_callers_context(loop, end):
+    current = contextvars.copy_context()
+
+    def step(left):
+        variable.set(left)
+        if left > 0:
+            loop.call_soon(step, left - 1)
+        elif end == "stop":
+            loop.stop()
+        else:
+            raise SystemExit(3)
+
+    def run():
+        loop.call_soon(step, 50)
+        if end == "stop":
+            loop.run_forever()
+        else:
+            with pytest.raises(SystemExit):
+                loop.run_forever()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        return variable.get()
+
+    assert current.run(run) == "default"
+    assert variable not in current
+
+
+@pytest.mark.parametrize("arrival", ["timer", "thread", "reader"])
+def test_a_chain_lets_others_in_outside_of_its_context(loop, arrival):
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    seen = []
+
+    def came():
+        seen.append(variable.get())
+        loop.remove_reader(left)
+
+    def step():
+        variable.set("the chain's")
+        if not seen:
+            loop.call_soon(step)
+        else:
+            loop.stop()
+
+    thread = threading.Thread(
+        target=lambda: loop.call_soon_threadsafe(came))
+    with left, right:
+        if arrival == "timer":
+            loop.call_later(0.01, came)
+        elif arrival == "reader":
+            loop.add_reader(left, came)
+            loop.call_later(0.01, right.send, b"x")
+        else:
+            loop.call_soon(thread.start)
+        loop.call_soon(step)
+        loop.run_forever()
+    if arrival == "thread":
+        thread.join()
+    assert seen == ["default"]
 
 
 @pytest.mark.parametrize("schedule", [

@@ -112,6 +112,10 @@ bool rsl_runtime_is_quiet(const rsl_runtime *rt);
 /* Such a turn: it counts as one, in how long turns take. */
 void rsl_runtime_go_on(rsl_runtime *rt);
 
+/* Both, where nothing was posted either, so that the drain may be left out as
+ * well; false, and nothing is done, where that is not so. */
+bool rsl_runtime_go_on_quietly(rsl_runtime *rt);
+
 /* Take the token and, having it, drain again (that keeps streams in order).
  * RSL_BUSY: the runtime thread drives; skip to rsl_runtime_sleep(). Calls
  * hooks. */
@@ -150,6 +154,9 @@ void rsl_runtime_flush(rsl_runtime *rt, rsl_sink *sink);
 /* The same, but as long as all that is queued lingers, and `more` callbacks are
  * ready to add to it, rsl_runtime_flush_stale() will do. */
 void rsl_runtime_flush_turn(rsl_runtime *rt, rsl_sink *sink, bool more);
+
+/* Whether there is something to flush. */
+bool rsl_runtime_has_output(const rsl_runtime *rt);
 
 /* Between callbacks: the same, at once, when the oldest queued byte has waited
  * for about 100 us, so that a long turn does not hold everybody's answers. */
