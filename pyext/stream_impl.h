@@ -29,7 +29,7 @@ typedef enum stream_state {
     STREAM_CLOSING,
     STREAM_LOST,
     STREAM_CLOSED,
-} stream_state;
+} __attribute__((packed)) stream_state;
 
 /* How input ended, and whether the protocol knows. PENDING ones came while
  * reading was paused. */
@@ -38,18 +38,18 @@ typedef enum stream_end {
     STREAM_END_EOF_PENDING,
     STREAM_END_ERROR_PENDING,
     STREAM_END_TOLD,
-} stream_end;
+} __attribute__((packed)) stream_end;
 
-/* A TCP address as the kernel gave it; other families are converted when the
- * transport is made. `length` is 0 when there is none. */
-typedef struct stream_name {
-    socklen_t length;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } address;
-} stream_name;
+/* What the kernel says of both ends, for few are ever asked for. Those of other
+ * families than these are converted when the transport is made. */
+typedef enum stream_name { STREAM_SOCKNAME, STREAM_PEERNAME } stream_name;
+
+typedef struct stream_names {
+    uint16_t families[2]; /* AF_INET, AF_INET6, or 0: there is none */
+    in_port_t ports[2];   /* of AF_INET, as the next */
+    struct in_addr v4[2];
+    struct sockaddr_in6 *v6; /* both, malloc()ed; or NULL */
+} stream_names;
 
 typedef struct StreamTransport {
     PyObject_HEAD
@@ -82,15 +82,15 @@ typedef struct StreamTransport {
 
     int fd;     /* [K] asyncio's _sock_fd: kept after close */
     int raw_fd; /* the fd when it is ours alone (the loop has closed), or -1 */
-    stream_state state;
     unsigned conn_lost; /* asyncio's _conn_lost */
-    stream_end end;
     int end_errno;
     size_t flush_at;      /* backlog above which write() sends at once */
     uint32_t read_hint;   /* 0, or what the next read should have room for */
     uint32_t read_filled; /* what a read that filled its room has taken */
     pyrsl_flow flow;
 
+    stream_state state;
+    stream_end end;
     bool context_shared; /* it is the acceptor's, which nobody enters: the
                           * first callback makes a copy */
     bool held;           /* the loop owns a reference */
@@ -109,8 +109,8 @@ typedef struct StreamTransport {
     bool fd_released;    /* hooks.conn_closed() came inside rsl_conn_close() */
 
     /* What socket.socket() needs to wrap an accepted fd. */
-    int family, type, proto;
-    stream_name sockname, peername;
+    uint16_t family, type, proto;
+    stream_names names;
 } StreamTransport;
 
 static inline void
@@ -284,10 +284,21 @@ int pyrsl_stream_on_sent(StreamTransport *self, int code);
 
 extern PyMethodDef pyrsl_stream_drain_methods[];
 
-/* --- stream_info.c --- */
+/* --- stream_names.c --- */
+
+/* asyncio's _extra, made when there is none: borrowed, or NULL. */
+PyObject *pyrsl_stream_extra(StreamTransport *self);
+
+/* As socket.getsockname() and getpeername() give it; None for no name. */
+PyObject *pyrsl_stream_name(const StreamTransport *self, stream_name which);
 
 /* Remember both names of the fd; `peer` if it is known, or NULL. */
 int pyrsl_stream_note_names(StreamTransport *self, const rsl_addr *peer);
+
+/* Those of `from`; -1 with MemoryError. `self` has none so far. */
+int pyrsl_stream_copy_names(StreamTransport *self, const StreamTransport *from);
+
+/* --- stream_info.c --- */
 
 /* The Python socket, made when there is none: a new reference. */
 PyObject *pyrsl_stream_socket(StreamTransport *self);

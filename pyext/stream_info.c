@@ -6,73 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "addr.h"
 #include "args.h"
 #include "clients.h"
-
-/* --- Names --- */
-
-static PyObject *
-info_extra(StreamTransport *self)
-{
-    if (self->extra == NULL) {
-        self->extra = PyDict_New();
-    }
-    return self->extra;
-}
-
-/* TCP addresses are kept raw: few are ever asked for. */
-static int
-info_note_name(StreamTransport *self, const rsl_addr *name_of, stream_name *out,
-               PyObject *key)
-{
-    const struct sockaddr *address = rsl_addr_sockaddr(name_of);
-    socklen_t length = name_of->length;
-    if (length <= sizeof(out->address)
-        && (address->sa_family == AF_INET || address->sa_family == AF_INET6)) {
-        memcpy(&out->address, address, length);
-        out->length = length;
-        return 0;
-    }
-    PyObject *extra = info_extra(self);
-    PyObject *name = pyrsl_sockaddr_to_python(address, length);
-    int status = -1;
-    if (extra != NULL && name != NULL) {
-        /* A peername that the caller gave comes from accept(). */
-        status = PyDict_SetDefault(extra, key, name) == NULL ? -1 : 0;
-    }
-    Py_XDECREF(name);
-    return status;
-}
-
-/* A socket that is not connected has no name: asyncio answers None. */
-int
-pyrsl_stream_note_names(StreamTransport *self, const rsl_addr *peer)
-{
-    rsl_addr name;
-    rsl_err err;
-    if (rsl_addr_local(self->fd, &name, &err) == RSL_OK
-        && info_note_name(self, &name, &self->sockname, self->st->str_sockname)
-               < 0) {
-        return -1;
-    }
-    if (peer == NULL) {
-        if (rsl_addr_peer(self->fd, &name, &err) != RSL_OK) {
-            return 0;
-        }
-        peer = &name;
-    }
-    return info_note_name(self, peer, &self->peername, self->st->str_peername);
-}
-
-static PyObject *
-info_name(const stream_name *name)
-{
-    if (name->length == 0) {
-        Py_RETURN_NONE;
-    }
-    return pyrsl_sockaddr_to_python(&name->address.any, name->length);
-}
 
 /* --- The socket --- */
 
@@ -171,10 +106,10 @@ static PyObject *
 info_make(StreamTransport *self, PyObject *name)
 {
     if (info_is(name, self->st->str_peername) == 1) {
-        return info_name(&self->peername);
+        return pyrsl_stream_name(self, STREAM_PEERNAME);
     }
     if (info_is(name, self->st->str_sockname) == 1) {
-        return info_name(&self->sockname);
+        return pyrsl_stream_name(self, STREAM_SOCKNAME);
     }
     if (info_is(name, self->st->str_socket) == 1) {
         return info_transport_socket(self);
@@ -208,7 +143,7 @@ info_count(StreamTransport *self, PyObject *name, PyObject **out)
 static PyObject *
 info_get(StreamTransport *self, PyObject *name)
 {
-    PyObject *extra = info_extra(self);
+    PyObject *extra = pyrsl_stream_extra(self);
     if (extra == NULL) {
         return NULL;
     }

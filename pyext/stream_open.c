@@ -28,9 +28,9 @@ stream_alloc(LoopObject *loop, const stream_request *request)
     self->raw_fd = -1;
     self->extra = Py_XNewRef(request->extra);
     self->sock = Py_XNewRef(request->sock);
-    self->family = request->family;
-    self->type = request->type;
-    self->proto = request->proto;
+    self->family = (uint16_t)request->family;
+    self->type = (uint16_t)request->type;
+    self->proto = (uint16_t)request->proto;
     pyrsl_flow_init(&self->flow);
     pyrsl_stream_end_bulk(self);
     return self;
@@ -39,9 +39,7 @@ stream_alloc(LoopObject *loop, const stream_request *request)
 static void
 stream_set_nodelay(const StreamTransport *self)
 {
-    sa_family_t family = self->sockname.address.any.sa_family;
-    if (self->sockname.length == 0
-        || (family != AF_INET && family != AF_INET6)) {
+    if (self->names.families[STREAM_SOCKNAME] == 0) {
         return;
     }
     /* Fails for streams that are not TCP, which need none, and for a peer that

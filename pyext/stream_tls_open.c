@@ -129,14 +129,13 @@ start_copy(StreamTransport *old, PyObject *protocol)
     self->family = old->family;
     self->type = old->type;
     self->proto = old->proto;
-    self->sockname = old->sockname;
-    self->peername = old->peername;
     pyrsl_flow_init(&self->flow);
     if (old->extra != NULL) {
         self->extra = PyDict_Copy(old->extra);
     }
     self->context = PyContext_CopyCurrent();
     if (self->context == NULL || (old->extra != NULL && self->extra == NULL)
+        || pyrsl_stream_copy_names(self, old) < 0
         || pyrsl_stream_set_protocol(self, protocol) < 0) {
         Py_CLEAR(self);
     }

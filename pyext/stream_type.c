@@ -32,6 +32,8 @@ stream_clear(StreamTransport *self)
 {
     free(self->flight);
     self->flight = NULL;
+    free(self->names.v6);
+    self->names = (stream_names){.v6 = NULL};
     Py_CLEAR(self->extra);
     Py_CLEAR(self->dict);
     Py_CLEAR(self->protocol);

@@ -315,7 +315,8 @@ uring_recv(rsl_backend *base, rsl_conn *conn, void *buf, size_t cap,
     }
     status = rsl_sock_recv(base, conn, buf, cap, out, err);
     if (status == RSL_OK && (conn->io_flags & URING_POLLS) != 0) {
-        conn->io_small = *out < URING_SMALL_BYTES ? conn->io_small + 1 : 0;
+        conn->io_small =
+            *out < URING_SMALL_BYTES ? (uint16_t)(conn->io_small + 1) : 0;
         if (conn->io_small >= URING_SMALL_READS) {
             conn->io_flags &= ~(unsigned)URING_POLLS;
             uring_want_conn(backend, conn);

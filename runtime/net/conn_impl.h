@@ -43,37 +43,36 @@ typedef enum rsl_conn_state {
 
 /* Ordered for size: most conns are idle. */
 struct rsl_conn {
-    rsl_runtime *rt;    /* [K] */
-    void *owner;        /* [L] */
-    uint64_t id;        /* [K] generation-tagged */
-    int fd;             /* [K] until close */
-    bool borrowed : 1;  /* [L] the fd is closed by its owner */
-    bool lingers : 1;   /* [L] see rsl_conn_linger() */
-    atomic_uchar state; /* [A] rsl_conn_state; written by [L], or under [T]
+    rsl_runtime *rt;      /* [K] */
+    void *owner;          /* [L] */
+    uint64_t id;          /* [K] generation-tagged */
+    int fd;               /* [K] until close */
+    atomic_uchar state;   /* [A] rsl_conn_state; written by [L], or under [T]
                            * by the runtime thread for READ_DONE only */
-    bool write_armed;   /* [L] the backend owes an RSL_EV_WRITABLE */
-    bool in_batch;      /* [L] the backend has prepared a send of the head of
-                         * the output queue, which stays as it is until the
-                         * outcome comes to rsl_conn_sent() */
+    bool borrowed : 1;    /* [L] the fd is closed by its owner */
+    bool lingers : 1;     /* [L] see rsl_conn_linger() */
+    bool write_armed : 1; /* [L] the backend owes an RSL_EV_WRITABLE */
+    bool in_batch : 1;    /* [L] the backend has prepared a send of the head of
+                           * the output queue, which stays as it is until the
+                           * outcome comes to rsl_conn_sent() */
     /* Backend's own, meaning private to it: */
-    uint32_t io_flags; /* [L] */
-    uint32_t io_small; /* [L] io_uring: small reads in a row */
-    rsl_list io_link;  /* [L] */
+    uint16_t io_small;      /* [L] io_uring: small reads in a row */
+    uint32_t io_flags;      /* [L] */
+    uint32_t queued_events; /* [L] DATA events emitted and not yet received */
+    rsl_list io_link;       /* [L] the backend's */
 
     atomic_size_t stolen_bytes; /* [A] added by the runtime thread before it
                                  * pushes, subtracted when the mailbox is
                                  * drained; not 0: do not read past them */
     uint64_t chain_drain;  /* [L] the drain that emitted chain_tail's chain */
     rsl_chunk *chain_tail; /* [L] where that drain may still append */
-    size_t chain_bytes;    /* [L] of that chain */
-    rsl_chunk *held_head;  /* [L] arrived while reading was stopped */
-    rsl_chunk *held_tail;
-
-    uint32_t queued_events; /* [L] DATA events emitted and not yet received */
+    rsl_chunk *held_last;  /* [L] arrived while reading was stopped: a ring,
+                            * of which this is the newest; or NULL */
 
     /* [L] writes, [A] reads */
     atomic_uint_fast64_t bytes_read, bytes_written;
 
+    uint32_t chain_bytes; /* [L] of the chain that chain_tail ends */
     /* Output queue: a ring that grows. [L] */
     uint32_t write_head, write_count, write_cap;
     rsl_write *writes;

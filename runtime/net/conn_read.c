@@ -75,13 +75,13 @@ rsl_conn_hold(rsl_conn *conn, rsl_chunk *chunk)
         rsl_chunk *next = chunk->next;
 
         chunk = rsl_conn_own_chunk(conn, chunk);
-        chunk->next = NULL;
-        if (conn->held_head == NULL) {
-            conn->held_head = chunk;
+        if (conn->held_last == NULL) {
+            chunk->next = chunk;
         } else {
-            conn->held_tail->next = chunk;
+            chunk->next = conn->held_last->next;
+            conn->held_last->next = chunk;
         }
-        conn->held_tail = chunk;
+        conn->held_last = chunk;
         chunk = next;
     }
 }
@@ -89,10 +89,15 @@ rsl_conn_hold(rsl_conn *conn, rsl_chunk *chunk)
 rsl_chunk *
 rsl_conn_take_held(rsl_conn *conn)
 {
-    rsl_chunk *chunk = conn->held_head;
+    rsl_chunk *last = conn->held_last, *first;
 
-    conn->held_head = conn->held_tail = NULL;
-    return chunk;
+    if (last == NULL) {
+        return NULL;
+    }
+    first = last->next;
+    last->next = NULL;
+    conn->held_last = NULL;
+    return first;
 }
 
 void
@@ -129,7 +134,7 @@ conn_recv_locked(rsl_conn *conn, void *buf, size_t cap, size_t *out,
         return RSL_CLOSED;
     }
     if (conn->queued_events > 0 || atomic_load(&conn->stolen_bytes) > 0
-        || conn->held_head != NULL || state == RSL_CONN_READ_DONE) {
+        || conn->held_last != NULL || state == RSL_CONN_READ_DONE) {
         return RSL_BUSY;
     }
     status = backend->ops->recv(backend, conn, buf, cap, out, err);

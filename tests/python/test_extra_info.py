@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from datagrams import has_ipv6
 from support import LOOPBACK, Accepting, reset, tcp_pair, transport_and_peer
 
 pytestmark = pytest.mark.stream
@@ -20,6 +21,25 @@ async def test_names_are_those_of_the_sockets(loop):
         assert info("sockname") == other("peername")
         assert info("peername") == other("sockname")
         assert info("peername")[0] == "127.0.0.1"
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+async def test_ipv6_names_have_four_parts_also_when_closed(loop):
+    accepting = Accepting()
+    server = await loop.create_server(accepting, "::1", 0)
+    host, port = server.sockets[0].getsockname()[:2]
+    transport, _ = await loop.create_connection(asyncio.Protocol, host, port)
+    served = (await accepting.count(1))[0].transport
+    names = [end.get_extra_info(name) for end in (transport, served)
+             for name in ("sockname", "peername")]
+    assert names[1] == names[2] == ("::1", port, 0, 0)
+    assert names[0] == names[3] == ("::1", names[0][1], 0, 0)
+    transport.close()
+    await accepting.all_lost()
+    assert names == [end.get_extra_info(name) for end in (transport, served)
+                     for name in ("sockname", "peername")]
+    server.close()
+    await server.wait_closed()
 
 
 async def test_unknown_name_gives_the_default(loop):
