@@ -80,10 +80,13 @@ PyDoc_STRVAR(stream_is_reading_doc,
 "is_reading($self, /)\n--\n\n"
 "Return True if the transport is receiving.");
 
+/* asyncio's SSL transport (3.11) does not ask whether it is closing. */
 static PyObject *
 stream_is_reading(StreamTransport *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(self->state == STREAM_OPEN && !self->paused);
+    bool tls = self->tls != NULL && self->tls->phase != STREAM_TLS_MOVED;
+    return PyBool_FromLong((tls || self->state == STREAM_OPEN)
+                           && !self->paused);
 }
 
 PyDoc_STRVAR(stream_pause_reading_doc,

@@ -110,6 +110,38 @@ new_keys_are_taken_and_answered(void **state)
     tls_pair_close(&pair);
 }
 
+/* What a client writes meanwhile is taken when the handshake is over. */
+static void
+a_server_may_renegotiate(void **state)
+{
+    tls_settings client = {.version = TLS_1_2};
+    tls_settings server = {.server = true, .version = TLS_1_2};
+    struct iovec piece = {"meanwhile", strlen("meanwhile")};
+    size_t taken;
+    tls_pair pair;
+
+    (void)state;
+    tls_pair_open(&pair, &client, &server, "localhost");
+    tls_pair_shake(&pair);
+    tls_pair_run(&pair);
+    for (int i = 0; i < 3; i++) {
+        assert_true(tls_openssl_renegotiate(pair.server.tls));
+        tls_end_say(&pair.server, "asks");
+        tls_end_say(&pair.client, "before");
+        assert_true(tls_pair_carry(&pair, &pair.server, &pair.client) > 0);
+        assert_int_equal(rsl_tls_write(pair.client.tls, &piece, 1, &taken),
+                         RSL_TLS_WANT_READ);
+        assert_int_equal(taken, 0);
+        tls_pair_run(&pair);
+        tls_end_say(&pair.client, "meanwhile");
+        tls_end_say(&pair.server, "answer");
+        tls_pair_run(&pair);
+    }
+    assert_int_equal(pair.server.got_len, 3 * strlen("beforemeanwhile"));
+    assert_int_equal(pair.client.got_len, 3 * strlen("asksanswer"));
+    tls_pair_close(&pair);
+}
+
 int
 main(void)
 {
@@ -118,6 +150,7 @@ main(void)
         cmocka_unit_test(an_ssl_outlives_its_engine),
         cmocka_unit_test(calls_of_others_do_not_reach_the_engine),
         cmocka_unit_test(new_keys_are_taken_and_answered),
+        cmocka_unit_test(a_server_may_renegotiate),
     };
     const char *fault = tls_library_fault(TLS_OPENSSL);
 
