@@ -294,19 +294,6 @@ pyrsl_limits_note_accept(LimitsObject *self)
         (self->accept_ns > now ? self->accept_ns : now) + interval;
 }
 
-PyDoc_STRVAR(loop_handshake_ended_doc,
-"_handshake_ended($self, /)\n--\n\n"
-"A server's TLS handshake is over: once for each _accept_tls().");
-
-static PyObject *
-loop_handshake_ended(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    if (pyrsl_handshake_ended(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* --- The object --- */
 
 static LimitsObject *
@@ -492,7 +479,5 @@ pyrsl_limits_type(PyObject *module, module_state *st)
 PyMethodDef pyrsl_limits_loop_methods[] = {
     {"_new_limits", (PyCFunction)(void (*)(void))loop_new_limits, METH_NOARGS,
      loop_new_limits_doc},
-    {"_handshake_ended", (PyCFunction)(void (*)(void))loop_handshake_ended,
-     METH_NOARGS, loop_handshake_ended_doc},
     {NULL, NULL, 0, NULL},
 };

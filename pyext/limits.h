@@ -82,6 +82,8 @@ void pyrsl_handshake_began(LoopObject *loop);
  * when accepting could not be resumed. */
 int pyrsl_handshake_ended(LoopObject *loop);
 
+extern PyMethodDef pyrsl_handshakes_loop_methods[];
+
 extern PyMethodDef pyrsl_limits_loop_methods[];
 
 #endif

@@ -37,3 +37,37 @@ pyrsl_handshake_ended(LoopObject *loop)
     self->handshakes_full = false;
     return atomic_load(&loop->closed) ? 0 : pyrsl_acceptors_update(loop);
 }
+
+/* --- Of asyncio's sslproto --- */
+
+PyDoc_STRVAR(loop_handshake_ended_doc,
+"_handshake_ended($self, /)\n--\n\n"
+"A server's TLS handshake is over: once for each _accept_tls().");
+
+static PyObject *
+loop_handshake_ended(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (pyrsl_handshake_ended(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(loop_handshakes_crowd_doc,
+"_handshakes_crowd($self, /)\n--\n\n"
+"Whether a client waits at a TLS server for a handshake of others to end.");
+
+static PyObject *
+loop_handshakes_crowd(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(pyrsl_limits_of_loop(self)->handshakes_full
+                           && pyrsl_acceptors_are_called(self));
+}
+
+PyMethodDef pyrsl_handshakes_loop_methods[] = {
+    {"_handshake_ended", (PyCFunction)(void (*)(void))loop_handshake_ended,
+     METH_NOARGS, loop_handshake_ended_doc},
+    {"_handshakes_crowd", (PyCFunction)(void (*)(void))loop_handshakes_crowd,
+     METH_NOARGS, loop_handshakes_crowd_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -439,6 +439,7 @@ pyrsl_loop_add_methods(PyTypeObject *type)
         pyrsl_transport_loop_methods,
         pyrsl_accept_loop_methods,
         pyrsl_limits_loop_methods,
+        pyrsl_handshakes_loop_methods,
         pyrsl_stream_limits_loop_methods,
         pyrsl_dns_loop_methods,
         pyrsl_loop_info_methods,

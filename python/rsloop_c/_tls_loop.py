@@ -28,15 +28,42 @@ _HAS_SHUTDOWN_TIMEOUT = (
 )
 
 
+# As stream_tls_timer.c has it: how often a silent peer is looked at that nobody
+# has had to make room for.
+_LOOK_SECONDS = 0.25
+
+
 class _SSLProtocol(sslproto.SSLProtocol):
-    """asyncio's, whose handshakes Loop.stats() counts."""
+    """asyncio's, whose handshakes Loop.stats() counts and Loop.limits may end."""
 
     _shakes = False
+    _accepted = False
+    _silence = None  # the timer of _heed_silence()
 
     def _start_handshake(self):
         self._shakes = True
         self._loop._count_python_tls("started")
         super()._start_handshake()
+        if self._accepted:
+            self._heed_silence(None)
+
+    def _heed_silence(self, heard):
+        """Give way to others if the peer has said nothing since `heard`."""
+        seconds = self._loop.limits.tls_silence_timeout
+        if not self._shakes or seconds is None:
+            return
+        read = self._transport.get_extra_info("bytes_read")
+        if read == heard:
+            if self._loop._handshakes_crowd():
+                self._fatal_error(
+                    ConnectionAbortedError(
+                        "SSL handshake has been silent while others wait for "
+                        "theirs: aborting the connection"
+                    )
+                )
+                return
+            seconds = min(seconds, _LOOK_SECONDS)
+        self._silence = self._loop.call_later(seconds, self._heed_silence, read)
 
     def _on_handshake_complete(self, handshake_exc):
         self._count_end(handshake_exc is None)
@@ -50,6 +77,9 @@ class _SSLProtocol(sslproto.SSLProtocol):
         if not self._shakes:
             return
         self._shakes = False
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
         self._loop._count_python_tls("finished" if finished else "failed")
         if finished and self._engine_object().session_reused:
             self._loop._count_python_tls("resumed")
@@ -185,6 +215,7 @@ class TlsMixin:
                 return transport
             reason = "the socket has methods of its own"
         ssl_protocol = settings.ssl_protocol(self, protocol, waiter, reason)
+        ssl_protocol._accepted = server is not None
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
 

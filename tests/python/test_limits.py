@@ -353,9 +353,7 @@ async def test_unfinished_handshakes_are_capped(loop):
 
 
 @pytest.mark.tls
-async def test_silent_handshakes_make_room_for_others(loop, tls_engine):
-    if tls_engine == "python":
-        pytest.skip("asyncio's own handshakes have their time-out alone")
+async def test_silent_handshakes_make_room_for_others(loop):
     loop.limits.max_pending_tls_handshakes = 8
     loop.limits.tls_silence_timeout = 0.1
     async with serving_with(ssl=serving()) as (server, _):
