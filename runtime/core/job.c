@@ -23,7 +23,8 @@ struct rsl_jobs {
 
     pthread_mutex_t lock;
     pthread_cond_t fewer; /* in_flight has sunk */
-    rsl_runtime *rt;      /* lock; NULL once the runtime has closed */
+    rsl_runtime *rt;      /* lock, or in flight where jobs are short; NULL once
+                           * the runtime has closed */
     unsigned in_flight;   /* lock; jobs that the pool still has */
 };
 
@@ -98,22 +99,31 @@ rsl_job_discard(rsl_job *job)
     job->free(job);
 }
 
-/* On a pool thread. After the push the job belongs to the loop thread. */
+/* On a pool thread. After the push the job belongs to the loop thread.
+ *
+ * A runtime waits for short jobs, so that it is there as long as one is in
+ * flight. No lock is held then: the push wakes the loop thread, perhaps on this
+ * core and at once, and that is about to start the next job. */
 static void
 job_run(rsl_pool_job *pool_job)
 {
     rsl_job *job = RSL_LIST_ENTRY(pool_job, rsl_job, pool);
     rsl_jobs *jobs = job->jobs;
+    bool awaited = jobs->pool->short_jobs;
     job->run(job);
+    if (awaited) {
+        rsl_runtime_post(jobs->rt, job->msg);
+    }
 
     pthread_mutex_lock(&jobs->lock);
     bool severed = jobs->rt == NULL;
-    if (!severed) {
+    if (!severed && !awaited) {
         rsl_runtime_post(jobs->rt, job->msg);
     }
     bool last = jobs_forget(jobs, 1);
     pthread_mutex_unlock(&jobs->lock);
 
+    assert(!severed || !awaited);
     if (severed) {
         job->free(job);
     }

@@ -15,6 +15,7 @@
 #include <rsl/jobs.h>
 #include <rsl/runtime.h>
 
+#include "core/background.h"
 #include "net/resolver_impl.h"
 
 /* NSS modules and extensions are foreign code with foreign stack use; pages
@@ -35,8 +36,8 @@
 /* Jobs compute: more of them than cores gain nothing but fairness. */
 #define JOB_THREADS_MAX 16
 
-/* More than one, so that one RSA signature does not hold up everybody; beyond
- * the cores of the loop threads more would only take turns. */
+/* More than one, so that one RSA signature does not hold up everybody; no more
+ * than there are cores, where they would only take turns. */
 #define HANDSHAKE_THREADS_MAX 4
 
 rsl_pool rsl_pool_of_handshakes = RSL_POOL_INIT(
@@ -239,6 +240,9 @@ pool_thread(void *arg)
 {
     rsl_pool *pool = arg;
     (void)pthread_setname_np(pthread_self(), pool->name); /* cosmetic */
+    if (pool->short_jobs) {
+        rsl_background_enter();
+    }
     rsl_pool_job *job;
     pthread_mutex_lock(&pool->lock);
     while ((job = pool_take(pool)) != NULL) {
@@ -249,6 +253,18 @@ pool_thread(void *arg)
     pool->threads--;
     pthread_mutex_unlock(&pool->lock);
     return NULL;
+}
+
+/* How many threads may run. With the lock. */
+static unsigned
+pool_room(rsl_pool *pool)
+{
+    if (pool->short_jobs && pool->threads == 0) {
+        pool->cores = rsl_background_cores();
+    }
+    return pool->short_jobs && pool->cores < pool->threads_max
+               ? pool->cores
+               : pool->threads_max;
 }
 
 /* One more thread. It inherits a mask without signals: a handler of the
@@ -289,7 +305,7 @@ rsl_pool_submit(rsl_pool *pool, rsl_pool_job *job, rsl_err *err)
     }
     pthread_mutex_lock(&pool->lock);
     /* An idle thread may have been woken for an earlier job already. */
-    if (pool->queued >= pool->idle && pool->threads < pool->threads_max) {
+    if (pool->queued >= pool->idle && pool->threads < pool_room(pool)) {
         err->code = pool_start_thread(pool);
         err->call = "pthread_create";
         if (err->code == 0) {

@@ -5,6 +5,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -185,6 +186,30 @@ async def test_stalled_clients_do_not_stop_service(loop):
     server.close()
     await server.wait_closed()
     await settle()
+
+
+async def test_handshakes_end_while_the_loop_is_never_idle(loop):
+    """Also on one core, which other threads get only as the kernel likes."""
+    cores = os.sched_getaffinity(0)
+    busy = True
+
+    def burn():
+        end = time.perf_counter() + 0.002
+        while time.perf_counter() < end:
+            pass
+        if busy:
+            loop.call_soon(burn)
+
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        loop.call_soon(burn)
+        for _ in range(3):
+            async with tls_pair() as (served, client):
+                client.transport.write(b"x")
+                assert await served.received(1) == b"x"
+    finally:
+        os.sched_setaffinity(0, cores)
+        busy = False
 
 
 # --- what is no handshake ---
