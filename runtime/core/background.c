@@ -50,13 +50,3 @@ rsl_background_enter(void)
     /* Fails in some sandboxes: then things are as they were. */
     (void)syscall(SYS_sched_setattr, 0, &attr, 0);
 }
-
-unsigned
-rsl_background_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0) {
-        return CPU_SETSIZE; /* there are more than the set has bits for */
-    }
-    return (unsigned)CPU_COUNT(&set);
-}

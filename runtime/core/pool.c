@@ -36,8 +36,9 @@
 /* Jobs compute: more of them than cores gain nothing but fairness. */
 #define JOB_THREADS_MAX 16
 
-/* More than one, so that one RSA signature does not hold up everybody; no more
- * than there are cores, where they would only take turns. */
+/* More than one, so that one RSA signature does not hold up everybody. On one
+ * core several cost less than one: what they finish in turns comes home
+ * together. */
 #define HANDSHAKE_THREADS_MAX 4
 
 rsl_pool rsl_pool_of_handshakes = RSL_POOL_INIT(
@@ -255,18 +256,6 @@ pool_thread(void *arg)
     return NULL;
 }
 
-/* How many threads may run. With the lock. */
-static unsigned
-pool_room(rsl_pool *pool)
-{
-    if (pool->short_jobs && pool->threads == 0) {
-        pool->cores = rsl_background_cores();
-    }
-    return pool->short_jobs && pool->cores < pool->threads_max
-               ? pool->cores
-               : pool->threads_max;
-}
-
 /* One more thread. It inherits a mask without signals: a handler of the
  * program's must not run here, and Ctrl-C has to reach the main thread. */
 static int
@@ -305,7 +294,7 @@ rsl_pool_submit(rsl_pool *pool, rsl_pool_job *job, rsl_err *err)
     }
     pthread_mutex_lock(&pool->lock);
     /* An idle thread may have been woken for an earlier job already. */
-    if (pool->queued >= pool->idle && pool->threads < pool_room(pool)) {
+    if (pool->queued >= pool->idle && pool->threads < pool->threads_max) {
         err->code = pool_start_thread(pool);
         err->call = "pthread_create";
         if (err->code == 0) {

@@ -37,7 +37,7 @@ typedef struct rsl_pool {
     bool short_jobs;          /* [K] none waits for anything, all compute:
                                * whoever ends, a runtime or the process, waits
                                * for those that run; and threads are in the
-                               * background, no more than there are cores */
+                               * background */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t work;  /* on CLOCK_MONOTONIC, as the next one */
@@ -46,7 +46,6 @@ typedef struct rsl_pool {
     rsl_list queue;
     atomic_uint queued; /* length of `queue`; whoever looks has no lock */
     unsigned threads;   /* started and not ended */
-    unsigned cores;     /* that there were when the first started */
     unsigned idle;      /* of those, waiting for work */
     unsigned coming;    /* of the idle, woken and not there yet */
     bool looking;       /* one of the idle looks for work before it sleeps */
