@@ -185,6 +185,7 @@ async def main():
     print(sum([await process.wait() for process in processes]))
 loop = new_event_loop()
 loop.set_debug(True)
+loop.slow_callback_duration = 60
 loop.run_until_complete(main())
 loop.close()
 """
