@@ -67,7 +67,11 @@ class _SSLProtocol(sslproto.SSLProtocol):
 
     def _on_handshake_complete(self, handshake_exc):
         self._count_end(handshake_exc is None)
-        super()._on_handshake_complete(handshake_exc)
+        try:
+            super()._on_handshake_complete(handshake_exc)
+        finally:
+            # Its traceback has this frame: no cycles (gh-159049).
+            del handshake_exc
 
     def connection_lost(self, exc):
         self._count_end(False)

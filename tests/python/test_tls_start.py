@@ -2,10 +2,12 @@
 """TLS on connections that were plain: start_tls, and TLS in TLS."""
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
 import sys
+import weakref
 
 import pytest
 
@@ -137,6 +139,35 @@ async def test_bad_certificate_in_an_upgrade(loop, role):
         assert raised.value.verify_code == 20
         await settle()
         protocol.lost.done() or protocol.lost.set_result(None)
+
+
+async def test_failed_upgrade_leaves_no_cycle(loop, flavour):
+    """CPython's gh-159049."""
+    asyncios = not flavour.ours or os.environ.get("RSLOOP_C_TLS") == "python"
+    if asyncios and sys.version_info < (3, 14, 10):
+        pytest.skip("asyncio's own leaves one")
+    ours, theirs = tcp_socket_pair()
+    peer = Peer(theirs, serving(), True)
+
+    async def upgrade_and_fail():
+        transport, protocol = await loop.create_connection(
+            asyncio.Protocol, sock=ours)
+        try:
+            await loop.start_tls(transport, protocol, trusting("other-ca.pem"),
+                                 server_hostname="localhost")
+        except ssl.SSLCertVerificationError:
+            return weakref.ref(transport)
+
+    shaking = loop.create_task(quietly(peer.handshake()))
+    gc.disable()
+    try:
+        kept = await asyncio.wait_for(upgrade_and_fail(), PATIENCE)
+        await settle()
+        assert kept() is None
+    finally:
+        gc.enable()
+    await asyncio.wait_for(shaking, PATIENCE)
+    theirs.close()
 
 
 async def quietly(coro):
