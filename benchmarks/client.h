@@ -114,7 +114,7 @@ ssize_t tls_recv(conn *c, void *bytes, size_t count);
 /* Send what is gathered; false: the socket has no room for all of it. */
 bool tls_flush(conn *c);
 
-/* An answer is complete: those that follow need not be decrypted. */
+/* An answer is complete: those that follow may not have to be decrypted. */
 void tls_count(conn *c);
 
 /* Say the end to the peer; true if the session was a resumed one. */

@@ -5,10 +5,10 @@
  *
  * A client that does what a server does is as slow as one, and bounds what is
  * to be measured. So the records of a request leave in one send, and only the
- * first connection decrypts all its answers; the others decrypt their first
- * one, and of those that follow they read the headers of the records, which say
- * how many bytes of plaintext came; but not of a server that pads its records,
- * as mbedTLS does. */
+ * first connection decrypts all its answers. The others decrypt their first
+ * ones, and of those that follow they read the headers of the records, which
+ * say how many bytes of plaintext came; but not of a server that pads its
+ * records, as mbedTLS does, and as an answer of which they do both shows. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,12 +35,12 @@ enum {
 typedef struct {
     SSL *ssl;
     int fd;
-    bool counts; /* headers are read, nothing is decrypted */
-    /* Of what was decrypted: */
-    size_t length;      /* of the record under way */
-    size_t told_plain;  /* plaintext by the headers, if nothing is padded */
-    size_t given_plain; /* plaintext */
-    /* Of what is counted: */
+    enum {
+        DECRYPTS,
+        COMPARES, /* the same, and reads the headers */
+        COUNTS,   /* reads the headers, decrypts nothing */
+    } mode;
+    size_t given_plain, told_plain; /* what an answer brought, and by headers */
     unsigned char header[HEADER_BYTES];
     size_t header_bytes; /* that are there */
     size_t record_bytes; /* that are to come, of the record under way */
@@ -157,12 +157,57 @@ link_bio_write(BIO *bio, const char *bytes, int count)
     return count;
 }
 
+static size_t
+record_begin(tls_link *link)
+{
+    size_t length = (size_t)link->header[3] << 8 | link->header[4];
+
+    if (link->header[0] != APPLICATION_DATA || length < RECORD_EXTRA) {
+        errno = EPROTO;
+        die("a record that is no data");
+    }
+    link->record_bytes = length;
+    return length - RECORD_EXTRA;
+}
+
+/* Plaintext of the records that end within these bytes. */
+static size_t
+link_count(tls_link *link, const char *bytes, size_t count)
+{
+    size_t plain = 0;
+
+    while (count > 0) {
+        size_t part;
+
+        if (link->record_bytes == 0) {
+            link->header[link->header_bytes++] = (unsigned char)*bytes++;
+            count--;
+            if (link->header_bytes == HEADER_BYTES) {
+                link->header_bytes = 0;
+                link->record_plain = record_begin(link);
+            }
+            continue;
+        }
+        part = count < link->record_bytes ? count : link->record_bytes;
+        link->record_bytes -= part;
+        bytes += part;
+        count -= part;
+        if (link->record_bytes == 0) {
+            plain += link->record_plain;
+        }
+    }
+    return plain;
+}
+
 static int
 link_bio_read(BIO *bio, char *bytes, int count)
 {
     tls_link *link = BIO_get_data(bio);
     ssize_t n = recv(link->fd, bytes, (size_t)count, 0);
 
+    if (n > 0 && link->mode == COMPARES) {
+        link->told_plain += link_count(link, bytes, (size_t)n);
+    }
     BIO_clear_retry_flags(bio);
     if (n < 0 && errno == EAGAIN) {
         BIO_set_retry_read(bio);
@@ -199,23 +244,6 @@ link_bio(tls_link *link)
     return bio;
 }
 
-/* SSL_CTX_set_msg_callback(3) */
-static void
-link_note(int writes, int version, int type, const void *bytes, size_t count,
-          SSL *ssl, void *arg)
-{
-    const unsigned char *seen = bytes;
-    tls_link *link = arg;
-
-    (void)version, (void)ssl;
-    if (!writes && type == SSL3_RT_HEADER && count == HEADER_BYTES) {
-        link->length = (size_t)seen[3] << 8 | seen[4];
-    } else if (!writes && type == SSL3_RT_INNER_CONTENT_TYPE
-               && seen[0] == APPLICATION_DATA) {
-        link->told_plain += link->length - RECORD_EXTRA;
-    }
-}
-
 void
 tls_begin(conn *c)
 {
@@ -228,8 +256,6 @@ tls_begin(conn *c)
     link->fd = c->fd;
     bio = link_bio(link);
     SSL_set_bio(link->ssl, bio, bio);
-    SSL_set_msg_callback(link->ssl, link_note);
-    SSL_set_msg_callback_arg(link->ssl, link);
     if (c->session && SSL_set_session(link->ssl, c->session) != 1) {
         tls_die("SSL_set_session");
     }
@@ -321,48 +347,6 @@ tls_flush(conn *c)
     return link_flush(c->tls);
 }
 
-static size_t
-record_begin(tls_link *link)
-{
-    size_t length = (size_t)link->header[3] << 8 | link->header[4];
-
-    if (link->header[0] != APPLICATION_DATA || length < RECORD_EXTRA) {
-        errno = EPROTO;
-        die("a record that is no data");
-    }
-    link->record_bytes = length;
-    return length - RECORD_EXTRA;
-}
-
-/* Plaintext of the records that end within these bytes. */
-static size_t
-link_count(tls_link *link, const char *bytes, size_t count)
-{
-    size_t plain = 0;
-
-    while (count > 0) {
-        size_t part;
-
-        if (link->record_bytes == 0) {
-            link->header[link->header_bytes++] = (unsigned char)*bytes++;
-            count--;
-            if (link->header_bytes == HEADER_BYTES) {
-                link->header_bytes = 0;
-                link->record_plain = record_begin(link);
-            }
-            continue;
-        }
-        part = count < link->record_bytes ? count : link->record_bytes;
-        link->record_bytes -= part;
-        bytes += part;
-        count -= part;
-        if (link->record_bytes == 0) {
-            plain += link->record_plain;
-        }
-    }
-    return plain;
-}
-
 static ssize_t
 link_recv(tls_link *link, void *bytes, size_t count)
 {
@@ -384,7 +368,7 @@ tls_recv(conn *c, void *bytes, size_t count)
     tls_link *link = c->tls;
     int result;
 
-    if (link->counts) {
+    if (link->mode == COUNTS) {
         return link_recv(link, bytes, count);
     }
     result = SSL_read(link->ssl, bytes, (int)count);
@@ -398,9 +382,15 @@ tls_count(conn *c)
 {
     tls_link *link = c->tls;
 
-    link->counts = c != conns && !SSL_has_pending(link->ssl)
-                   && link->told_plain == link->given_plain;
-    SSL_set_msg_callback(link->ssl, NULL);
+    if (c == conns || link->mode == COUNTS || SSL_has_pending(link->ssl)) {
+        return;
+    }
+    if (link->mode == DECRYPTS) { /* tickets have come with the first */
+        link->mode = COMPARES;
+    } else if (link->told_plain == link->given_plain) {
+        link->mode = COUNTS;
+    }
+    link->told_plain = link->given_plain = 0;
 }
 
 bool
@@ -408,7 +398,7 @@ tls_has_pending(const conn *c)
 {
     const tls_link *link = c->tls;
 
-    return !link->counts && SSL_has_pending(link->ssl) == 1;
+    return link->mode != COUNTS && SSL_has_pending(link->ssl) == 1;
 }
 
 #else
