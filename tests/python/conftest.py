@@ -364,6 +364,17 @@ def probe(probe_folder):
     return native.load(probe_folder, "native_probe")
 
 
+# --- sockets -----------------------------------------------------------------
+
+@pytest.fixture
+def pair():
+    """Two connected sockets that do not block."""
+    left, right = support.tcp_socket_pair()
+    yield left, right
+    left.close()
+    right.close()
+
+
 # --- certificates ------------------------------------------------------------
 
 @pytest.fixture(scope="session")

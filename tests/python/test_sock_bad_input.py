@@ -18,14 +18,6 @@ needs_311 = pytest.mark.skipif(sys.version_info < (3, 11),
                                reason="datagram sock_* are new in 3.11")
 
 
-@pytest.fixture
-def pair():
-    left, right = tcp_socket_pair()
-    yield left, right
-    left.close()
-    right.close()
-
-
 def outcome(loop, step):
     """What `await step(loop)` returns or raises, its texts included."""
     try:

@@ -12,14 +12,6 @@ from support import LOOPBACK, PATIENCE, recv_exactly, settle, tcp_socket_pair
 
 
 @pytest.fixture
-def pair():
-    left, right = tcp_socket_pair()
-    yield left, right
-    left.close()
-    right.close()
-
-
-@pytest.fixture
 def udp():
     pair = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in "ab"]
     for sock in pair:

@@ -24,14 +24,6 @@ from support import (
 
 
 @pytest.fixture
-def pair():
-    left, right = tcp_socket_pair()
-    yield left, right
-    left.close()
-    right.close()
-
-
-@pytest.fixture
 def listener():
     with socket.create_server((LOOPBACK, 0)) as listener:
         listener.setblocking(False)

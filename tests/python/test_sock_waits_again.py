@@ -10,14 +10,6 @@ from support import PATIENCE, settle, tcp_socket_pair, turns, until
 
 
 @pytest.fixture
-def pair():
-    left, right = tcp_socket_pair()
-    yield left, right
-    left.close()
-    right.close()
-
-
-@pytest.fixture
 def pairs():
     pairs = [tcp_socket_pair() for _ in range(12)]
     yield pairs

@@ -3,6 +3,7 @@
 KeyUpdate of TLS 1.3, renegotiation of TLS 1.2, both roles."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -30,42 +31,44 @@ from tls_programs import (
 pytestmark = of_any_loop
 
 
-@needs("openssl")
-@pytest.mark.parametrize("letter", [b"k", b"K"], ids=["one", "both"])
-async def test_s_client_updates_its_keys(loop, letter):
-    """mbedTLS cannot (its issue 10881): it ends such a connection."""
-    async with serve(serving(version=TLS13)) as server:
+@contextlib.asynccontextmanager
+async def s_client_that_said_before(version):
+    """The program and its server's protocol, which has "before\\n" from it."""
+    async with serve(serving(version=version)) as server:
         async with s_client(server.port) as program:
             program.say(b"before\n")
             await program.says(b"Verify return code: 0 (ok)")
             protocol, = await server.accepting.count(1)
             await protocol.received(7)
-            engine = engine_of(protocol)
-            program.say(letter + b"\n")
-            await program.says(b"KEYUPDATE")
-            if engine == "mbedtls":
-                await asyncio.wait_for(protocol.lost, SECONDS)
-                return
-            program.say(b"after\n")
-            assert await protocol.received(13) == b"before\nafter\n"
-            await program.says(b"after\n")
+            yield program, protocol
+
+
+@needs("openssl")
+@pytest.mark.parametrize("letter", [b"k", b"K"], ids=["one", "both"])
+async def test_s_client_updates_its_keys(loop, letter):
+    """mbedTLS cannot (its issue 10881): it ends such a connection."""
+    async with s_client_that_said_before(TLS13) as (program, protocol):
+        engine = engine_of(protocol)
+        program.say(letter + b"\n")
+        await program.says(b"KEYUPDATE")
+        if engine == "mbedtls":
+            await asyncio.wait_for(protocol.lost, SECONDS)
+            return
+        program.say(b"after\n")
+        assert await protocol.received(13) == b"before\nafter\n"
+        await program.says(b"after\n")
 
 
 @needs("openssl")
 async def test_s_client_may_not_renegotiate(loop):
     """OpenSSL 3 refuses that to clients, and so does mbedTLS; nobody is
     harmed by the attempt."""
-    async with serve(serving(version=TLS12)) as server:
-        async with s_client(server.port) as program:
-            program.say(b"before\n")
-            await program.says(b"Verify return code: 0 (ok)")
-            protocol, = await server.accepting.count(1)
-            await protocol.received(7)
-            program.say(b"R\n")
-            await program.says(b"RENEGOTIATING")
-            await program.ends()
-            await asyncio.wait_for(protocol.lost, SECONDS)
-            assert protocol.data == b"before\n"
+    async with s_client_that_said_before(TLS12) as (program, protocol):
+        program.say(b"R\n")
+        await program.says(b"RENEGOTIATING")
+        await program.ends()
+        await asyncio.wait_for(protocol.lost, SECONDS)
+        assert protocol.data == b"before\n"
 
 
 @needs("openssl")
